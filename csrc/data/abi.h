@@ -1,0 +1,1 @@
+// built together with the other files of this folder

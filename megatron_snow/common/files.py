@@ -1,0 +1,69 @@
+"""Files that appear whole or not at all: write beside, fsync, rename."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+PARTIAL = ".partial"  # the ending of what is being written; never read, removed by the next run
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """`path` with `suffix` appended to its name (`with_suffix` would cut names that hold a dot)."""
+    return path.with_name(path.name + suffix)
+
+
+def fsync(path: Path) -> None:
+    """Force a file or a folder's entries to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def commit(temporary: Path, final: Path) -> None:
+    """Give a written file its final name, durably."""
+    fsync(temporary)
+    os.replace(temporary, final)
+    fsync(final.parent)
+
+
+@contextmanager
+def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a file for writing that takes the name `path` only when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = beside(path, f".{os.getpid()}{PARTIAL}")
+    try:
+        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+        commit(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill that takes the name `path`, replacing what was there, when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary, old = beside(path, f".{os.getpid()}{PARTIAL}"), beside(path, f".old{PARTIAL}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in sorted(temporary.rglob("*")):
+            fsync(file)
+        fsync(temporary)
+        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            os.replace(path, old)
+        os.replace(temporary, path)
+        fsync(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

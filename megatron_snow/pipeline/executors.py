@@ -1,0 +1,37 @@
+"""Where tasks run: in this process, or on a pool of processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import TypeVar
+
+from megatron_snow.common.errors import UserError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+EXECUTORS = ("inline", "pool")
+
+
+def execute(function: Callable[[Item], Result], items: Iterable[Item], *, executor: str, workers: int) -> Iterator[tuple[Item, Result]]:
+    """Yield (item, function(item)) as each finishes, in any order. `function` and items must pickle for 'pool'."""
+    if executor == "inline" or workers <= 1:
+        for item in items:
+            yield item, function(item)
+    elif executor == "pool":
+        yield from _pool(function, items, workers)
+    else:
+        raise UserError(f"executor: {executor!r} is not one of {', '.join(EXECUTORS)}")
+
+
+def _pool(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[tuple[Item, Result]]:
+    # spawn: a fork of a process with threads (pyarrow, tokenizers) can deadlock.
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        futures = {pool.submit(function, item): item for item in items}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,142 @@
+"""A stage is tasks over files; each commits by rename and a record; the manifest commits the stage."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from megatron_snow.common.checksums import file_digest, value_digest
+from megatron_snow.common.files import PARTIAL, beside, commit
+from megatron_snow.common.progress import progress_bar
+from megatron_snow.common.records import MANIFEST, Manifest, read_json, read_manifest, write_json
+from megatron_snow.pipeline.executors import execute
+
+RECORD = ".record.json"
+
+# (inputs, output prefix, parameters) -> counts. It writes beside(prefix, suffix) for each suffix of
+# the stage and nothing else; the same arguments must give the same bytes.
+Work = Callable[[Sequence[Path], Path, Mapping[str, Any]], Mapping[str, int]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is done to shards. `version` is raised by hand when the same input should give another output."""
+
+    name: str
+    version: int
+    work: Work
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    suffixes: tuple[str, ...] = (".parquet",)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One output of a stage: its name (without suffix), the files it reads, parameters of its own."""
+
+    name: str
+    inputs: tuple[Path, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+def tasks_by_shard(shards: Sequence[Path], *, also: Sequence[Path] = ()) -> list[Task]:
+    """One task a shard, with the shard's name; each also reads the files `also`."""
+    return [Task(shard.stem, (shard, *also)) for shard in shards]
+
+
+def run_stage(stage: Stage, tasks: Sequence[Task], output: Path, *, executor: str = "inline", workers: int = 1) -> Manifest:
+    """Run what is not yet done, remove what is not part of the result, write the manifest, return it.
+
+    A task is done when its record holds its key and its files have the recorded sizes. The key is a
+    digest of the stage's name and version, all parameters and the digests of the inputs, never of
+    executor, machine or time.
+    """
+    start = time.monotonic()
+    output.mkdir(parents=True, exist_ok=True)
+    keys = {task.name: _key(stage, task) for task in tasks}
+    stage_key = value_digest([stage.name, stage.version, keys])
+    waiting = [task for task in tasks if not _is_done(output / task.name, keys[task.name], stage.suffixes)]
+    finished = read_manifest(output)
+    if not waiting and finished is not None and finished.key == stage_key:
+        return finished
+    (output / MANIFEST).unlink(missing_ok=True)
+    _remove_strangers(output, {task.name for task in tasks}, stage.suffixes)
+    with progress_bar(sum(map(_size, tasks)), label=stage.name, unit="B") as bar:
+        bar.update(sum(map(_size, tasks)) - sum(map(_size, waiting)))
+        run = partial(_run_task, stage=stage, output=output, keys=keys)
+        for task, _ in execute(run, waiting, executor=executor, workers=workers):
+            bar.update(_size(task))
+    return _write_manifest(stage, stage_key, tasks, output, time.monotonic() - start)
+
+
+def input_digest(path: Path) -> str:
+    """Digest of an input file; taken from the record beside it where its size still fits."""
+    for suffix in (path.suffix, "".join(path.suffixes[-2:])):
+        record = path.with_name(path.name.removesuffix(suffix) + RECORD)
+        if suffix and record.is_file():
+            known = read_json(record)["outputs"].get(path.name)
+            if known and known["bytes"] == path.stat().st_size:
+                return str(known["digest"])
+    return file_digest(path)
+
+
+def _key(stage: Stage, task: Task) -> str:
+    inputs = [input_digest(path) for path in task.inputs]
+    return value_digest([stage.name, stage.version, stage.suffixes, dict(stage.parameters), task.name, dict(task.parameters), inputs])
+
+
+def _is_done(prefix: Path, key: str, suffixes: Sequence[str]) -> bool:
+    record = beside(prefix, RECORD)
+    if not record.is_file():
+        return False
+    known = read_json(record)
+    files = [beside(prefix, suffix) for suffix in suffixes]
+    return known["key"] == key and all(f.is_file() and f.stat().st_size == known["outputs"][f.name]["bytes"] for f in files)
+
+
+def _run_task(task: Task, *, stage: Stage, output: Path, keys: Mapping[str, str]) -> None:
+    prefix = output / task.name
+    temporary = output / f".{task.name}.{os.getpid()}{PARTIAL}"
+    record = beside(prefix, RECORD)
+    record.unlink(missing_ok=True)  # from here until the new record is written the task is not done
+    try:
+        counts = stage.work(task.inputs, temporary, {**stage.parameters, **task.parameters})
+        outputs = {}
+        for suffix in stage.suffixes:
+            written, final = beside(temporary, suffix), beside(prefix, suffix)
+            outputs[final.name] = {"digest": file_digest(written), "bytes": written.stat().st_size}
+            commit(written, final)
+        write_json(record, {"key": keys[task.name], "outputs": outputs, "counts": dict(counts)})
+    finally:
+        for suffix in stage.suffixes:
+            beside(temporary, suffix).unlink(missing_ok=True)
+
+
+def _remove_strangers(output: Path, names: set[str], suffixes: Sequence[str]) -> None:
+    """Delete leavings of killed runs and of tasks that are no longer part of this stage."""
+    kept = {f"{name}{suffix}" for name in names for suffix in (*suffixes, RECORD)}
+    for path in output.iterdir():
+        ours = path.name.endswith(RECORD) or any(path.name.endswith(suffix) for suffix in suffixes)
+        if path.is_file() and path.name not in kept and (ours or PARTIAL in path.name):
+            path.unlink()
+
+
+def _write_manifest(stage: Stage, key: str, tasks: Sequence[Task], output: Path, seconds: float) -> Manifest:
+    outputs: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for task in tasks:
+        record = read_json(beside(output / task.name, RECORD))
+        outputs |= {name: entry["digest"] for name, entry in record["outputs"].items()}
+        counts.update(record["counts"])
+    manifest = Manifest(stage.name, key, dict(stage.parameters), outputs, dict(sorted(counts.items())), round(seconds, 3))
+    manifest.write(output)
+    return manifest
+
+
+def _size(task: Task) -> int:
+    return sum(path.stat().st_size for path in task.inputs if path.is_file()) or 1
