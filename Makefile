@@ -1,0 +1,38 @@
+# make demo   set up, then the whole system on this machine's own code (about 15 minutes on 2 cores)
+# make test   set up, then every check that needs no GPU; make test-slow adds the long sweeps
+
+PYTHON ?= python3
+BIN := .venv/bin
+RECIPE ?= examples/recipes/tiny_cpu.yaml
+
+.PHONY: setup demo test test-slow lint format clean
+
+setup: .venv/installed
+
+.venv/installed: requirements.lock pyproject.toml setup.py $(wildcard csrc/data/*)
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint requirements.lock $$(grep '^torch==' requirements.lock)
+	$(BIN)/pip install --quiet --no-deps --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup
+	$(BIN)/megatron-snow run-recipe --recipe $(RECIPE)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest -m "not slow and not gpu"
+
+test-slow: setup
+	$(BIN)/pytest -m slow
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build runs *.egg-info megatron_snow/*.so
