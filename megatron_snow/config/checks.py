@@ -45,7 +45,10 @@ def _check_parallel(parallel: Parallel, model: Model) -> Iterator[Problem]:
     product = parallel.tensor * parallel.pipeline * parallel.context
     if parallel.processes % product:
         near = max(product, parallel.processes // product * product)
-        yield "parallel.processes", f"{parallel.processes} is not a multiple of tensor x pipeline x context = {product}; the nearest is {near}"
+        yield (
+            "parallel.processes",
+            f"{parallel.processes} is not a multiple of tensor x pipeline x context = {product}; the nearest is {near}",
+        )
     for key, size in (("num_query_groups", model.num_query_groups), ("ffn_hidden_size", model.ffn_hidden_size)):
         if size % parallel.tensor:
             yield "parallel.tensor", f"{parallel.tensor} does not divide model.{key} {size}"
@@ -56,7 +59,10 @@ def _check_parallel(parallel: Parallel, model: Model) -> Iterator[Problem]:
     if parallel.sequence and parallel.tensor == 1:
         yield "parallel.sequence", "true needs parallel.tensor above 1; set it to false"
     if parallel.sequence and (model.seq_length // parallel.context) % parallel.tensor:
-        yield "parallel.sequence", f"tensor {parallel.tensor} does not divide the {model.seq_length // parallel.context} positions of a rank"
+        yield (
+            "parallel.sequence",
+            f"tensor {parallel.tensor} does not divide the {model.seq_length // parallel.context} positions of a rank",
+        )
 
 
 def _check_batch(recipe: Recipe) -> Iterator[Problem]:

@@ -107,7 +107,9 @@ def _build(kind: Any, value: Any, key: str, problems: _Problems) -> Any:
     origin = get_origin(kind)
     if origin is Literal:
         if value not in get_args(kind):
-            problems.add(key, f"{value!r} is not one of {', '.join(map(str, get_args(kind)))}{nearest(str(value), map(str, get_args(kind)))}")
+            problems.add(
+                key, f"{value!r} is not one of {', '.join(map(str, get_args(kind)))}{nearest(str(value), map(str, get_args(kind)))}"
+            )
         return value
     if origin is tuple:
         if not isinstance(value, list):
@@ -141,15 +143,17 @@ def _build_dataclass(kind: type, value: Any, key: str, problems: _Problems) -> A
     return None if problems else kind(**given)
 
 
+_NAMES_OF_KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
 def _build_scalar(kind: type, value: Any, key: str, problems: _Problems) -> Any:
     if kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-5 as text
         try:
             return float(value)
         except ValueError:
             pass
-    fits = isinstance(value, bool) if kind is bool else isinstance(value, kind) and not isinstance(value, bool)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if not fits:
-        problems.add(key, f"{value!r} is not {dict(int='a whole number', float='a number', str='text', bool='true or false')[kind.__name__]}")
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        problems.add(key, f"{value!r} is not {_NAMES_OF_KINDS[kind]}")
     return value

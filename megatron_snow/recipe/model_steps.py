@@ -1,0 +1,60 @@
+"""The training wing's steps of a run: phases, conversion, scores, report. Each returns one line of what came out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from megatron_snow.common.errors import UserError
+from megatron_snow.common.records import read_json, read_json_lines
+from megatron_snow.config import Phase
+from megatron_snow.recipe.context import Run
+
+
+def train_phase(run: Run, *, phase: Phase) -> str:
+    """Train until the end of a phase, in processes of its own: as many as the recipe says, under torchrun."""
+    processes = run.recipe.parallel.processes
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+    command += ["-m", "megatron_snow", "pretrain", "--recipe", str(run.recipe_file), "--output", str(run.workspace.root)]
+    environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), **os.environ}
+    code = subprocess.run([*command, "--until-phase", phase.name], env=environment, check=False).returncode
+    if code:
+        raise UserError(f"phase {phase.name}: training ended with exit code {code}; its message stands above; mend it and run the same command again")
+    return _last_step(run)
+
+
+def _last_step(run: Run) -> str:
+    *_, last = read_json_lines(run.workspace.metrics)
+    return f"step {last['step']:,}, {last['tokens'] / 1e6:.2f} M tokens, loss {last['loss']:.3f}"
+
+
+def convert(run: Run) -> str:
+    from megatron_snow.conversion import to_huggingface
+
+    check = to_huggingface(run.workspace.checkpoints, run.workspace.huggingface)
+    return f"{run.workspace.huggingface}: logits differ by {check.relative_difference:.1e} of the largest"
+
+
+def benchmark_label(benchmark: str) -> str:
+    """A benchmark's name, or the stem of its file, as part of a file name."""
+    return Path(benchmark).name.split(".")[0]
+
+
+def evaluate(run: Run, *, benchmark: str) -> str:
+    from megatron_snow.evaluation import evaluate as score
+
+    output = run.workspace.evaluation / f"{benchmark_label(benchmark)}.json"
+    settings = run.recipe.evaluation
+    score(run.workspace.huggingface, benchmark, output, max_new_tokens=settings.max_new_tokens, timeout_seconds=settings.timeout_seconds)
+    result = read_json(output)
+    if result["status"] != "done":
+        return f"not run: {result['reason']}"
+    return f"pass@1 {100 * result['pass_at_1']:.1f} % ({result['passed']} of {result['problems']})"
+
+
+def report(run: Run) -> str:
+    from megatron_snow.report import write_report
+
+    return str(write_report(run.workspace, run.workspace.report))

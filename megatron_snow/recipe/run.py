@@ -1,0 +1,56 @@
+"""Run the steps of a plan in order; finished ones cost a check of their manifests and nothing more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from megatron_snow.common.errors import UserError, nearest
+from megatron_snow.common.records import read_json, write_json
+from megatron_snow.config import Recipe, Workspace, save_recipe
+from megatron_snow.recipe.context import Run
+from megatron_snow.recipe.meter import MemoryMeter
+from megatron_snow.recipe.plan import Step, plan
+
+
+def run_recipe(recipe: Recipe, workspace: Workspace, *, until: str | None = None) -> None:
+    """Run a recipe, or its steps up to and with `until`; prints a heading and one line of result a step."""
+    steps = _steps_until(plan(recipe), until)
+    run = Run(recipe, workspace, workspace.root / "recipe.yaml")
+    save_recipe(recipe, run.recipe_file)
+    print(f"{recipe.name}: {len(steps)} steps into {workspace.root}", flush=True)
+    start = time.monotonic()
+    for number, step in enumerate(steps, 1):
+        print(f"\n[{number}/{len(steps)}] {step.title}", flush=True)
+        print(f"  {_measured(step, run)}", flush=True)
+    print(f"\ndone in {(time.monotonic() - start) / 60:.1f} min: {workspace.root}", flush=True)
+
+
+def _steps_until(steps: list[Step], until: str | None) -> Sequence[Step]:
+    if until is None:
+        return steps
+    names = [step.name for step in steps]
+    if until not in names:
+        raise UserError(f"--until {until}: no such step{nearest(until, names)}; there are {', '.join(names)}")
+    return steps[: names.index(until) + 1]
+
+
+def _measured(step: Step, run: Run) -> str:
+    """Run a step; add its wall time and peak memory to `timings.json`, also when it is interrupted."""
+    start = time.monotonic()
+    with MemoryMeter() as meter:
+        try:
+            return step.action(run)
+        finally:
+            _record(run.workspace.root / "timings.json", step.name, time.monotonic() - start, meter.peak_bytes)
+
+
+def _record(path: Path, name: str, seconds: float, peak_bytes: int) -> None:
+    timings = read_json(path) if path.is_file() else {}
+    before = timings.get(name, {"seconds": 0.0, "peak_bytes": 0})
+    timings[name] = {
+        "seconds": round(before["seconds"] + seconds, 2),  # over all runs of this folder
+        "peak_bytes": max(before["peak_bytes"], peak_bytes),
+    }
+    write_json(path, timings)
