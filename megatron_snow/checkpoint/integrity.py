@@ -1,0 +1,83 @@
+"""The manifest of a checkpoint: the digest and size of every file, sealed by the COMMITTED marker.
+
+COMMITTED holds the digest of manifest.json, which holds the digests of all other files: a change of
+any byte anywhere is found. This guards against disks, kills and bad copies, not against a forger.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from megatron_snow.common.checksums import file_digest
+from megatron_snow.common.errors import UserError
+from megatron_snow.common.files import atomic_file, fsync
+from megatron_snow.common.progress import progress_bar
+from megatron_snow.common.records import read_json, write_json
+
+MANIFEST = "manifest.json"
+COMMITTED = "COMMITTED"
+
+
+class DamagedCheckpoint(UserError):
+    """A checkpoint that is not what was saved; the message names the file and what is wrong with it."""
+
+
+def write_manifest(folder: Path, **facts: Any) -> None:
+    """Force all files below `folder` to the disk and record their digests, together with `facts`."""
+    files = {}
+    paths = sorted(folder.rglob("*"))
+    for path in paths:
+        fsync(path)
+        if path.is_file():
+            files[path.relative_to(folder).as_posix()] = {"digest": file_digest(path), "bytes": path.stat().st_size}
+    write_json(folder / MANIFEST, {**facts, "files": files})
+
+
+def seal(folder: Path) -> None:
+    """Write the COMMITTED marker: from here on the checkpoint counts."""
+    with atomic_file(folder / COMMITTED) as file:
+        file.write(file_digest(folder / MANIFEST) + "\n")
+
+
+def is_committed(folder: Path) -> bool:
+    """Whether the save came to its end. Says nothing about later damage; `verify` does."""
+    return (folder / COMMITTED).is_file()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The sealed manifest; DamagedCheckpoint where it or the marker was changed."""
+    manifest, marker = folder / MANIFEST, folder / COMMITTED
+    if not marker.is_file():
+        raise DamagedCheckpoint(f"{folder}: not committed; the save did not come to its end")
+    if not manifest.is_file():
+        raise DamagedCheckpoint(f"{manifest}: missing")
+    if marker.read_bytes().strip() != file_digest(manifest).encode():
+        raise DamagedCheckpoint(f"{manifest}: its digest is not the one in {COMMITTED}; one of the two was changed")
+    content: dict[str, Any] = read_json(manifest)
+    return content
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Check every file against the manifest and return the manifest; DamagedCheckpoint names the first bad file."""
+    manifest = read_manifest(folder)
+    files: dict[str, dict[str, Any]] = manifest["files"]
+    for name, entry in files.items():  # sizes first: a missing shard is found before gigabytes are read
+        _check_size(folder, name, entry["bytes"])
+    with progress_bar(sum(entry["bytes"] for entry in files.values()), label=f"verify {folder.name}", unit="B") as bar:
+        for name, entry in files.items():
+            if file_digest(folder / name) != entry["digest"]:
+                raise DamagedCheckpoint(f"{folder / name}: its digest differs from the one in {MANIFEST}; bytes were changed")
+            bar.update(entry["bytes"])
+    return manifest
+
+
+def _check_size(folder: Path, name: str, size: int) -> None:
+    pure = PurePosixPath(name)
+    path = folder / pure
+    if pure.is_absolute() or ".." in pure.parts or not path.resolve().is_relative_to(folder.resolve()):
+        raise DamagedCheckpoint(f"{folder / MANIFEST}: the file name {name!r} leads out of the checkpoint")
+    if not path.is_file():
+        raise DamagedCheckpoint(f"{path}: missing")
+    if path.stat().st_size != size:
+        raise DamagedCheckpoint(f"{path}: {path.stat().st_size} bytes, {size} were saved")

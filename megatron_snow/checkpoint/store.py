@@ -1,0 +1,179 @@
+"""A folder of checkpoints: save with commit, load with verification and fallback, retention."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from megatron_snow.checkpoint.integrity import DamagedCheckpoint, is_committed, read_manifest, seal, verify, write_manifest
+from megatron_snow.common.errors import UserError
+from megatron_snow.common.files import PARTIAL, beside, fsync
+
+STATE = "state.yaml"
+_NAME = re.compile(r"step-(\d{8,})")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint after `step` optimizer steps. `state` is plain YAML: step, samples, tokens, phase, versions."""
+
+    path: Path
+    step: int
+    state: dict[str, Any]
+
+    @property
+    def model(self) -> Path:
+        """What `Engine.load` and `read_model` read."""
+        return self.path / "model"
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe of the run that saved it."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The SentencePiece model that goes with the weights."""
+        return self.path / "tokenizer.model"
+
+
+def read_checkpoint(path: Path, *, verified: bool = True) -> Checkpoint:
+    """The checkpoint in a folder of any name; DamagedCheckpoint (a UserError) names a bad file.
+
+    `verified=False` checks the marker and the manifest alone, for a look that takes no time.
+    """
+    if not path.is_dir():
+        raise UserError(f"{path}: no such checkpoint; it is a folder like step-00000128, made by `megatron-snow pretrain`")
+    check = verify if verified else read_manifest
+    check(path)
+    state = yaml.safe_load((path / STATE).read_text(encoding="utf-8"))
+    return Checkpoint(path, int(state["step"]), state)
+
+
+class CheckpointStore:
+    """The checkpoints of a run. `keep` newest ones stay, and those saved with `keep_forever`."""
+
+    def __init__(self, root: Path, keep: int) -> None:
+        self.root = root
+        self.keep = max(1, keep)
+
+    def save(
+        self,
+        step: int,
+        write: Callable[[Path], None],
+        state: dict[str, Any],
+        *,
+        keep_forever: bool,
+        is_main: bool = True,
+        barrier: Callable[[], object] = lambda: None,
+    ) -> Path:
+        """Save what `write(folder)` writes; called by every rank, each of which may write files of its own.
+
+        One rank is main: it makes the temporary folder, which the others meet on a shared file system,
+        and commits when all have written. A kill at any moment leaves the older checkpoints as they were.
+        """
+        final = self.folder(step)
+        temporary = beside(final, PARTIAL)
+        if is_main:
+            self._remove_leavings()
+            temporary.mkdir(parents=True)
+            (temporary / STATE).write_text(yaml.safe_dump({"step": step, **state}, sort_keys=False), encoding="utf-8")
+        try:
+            barrier()
+            write(temporary)
+            barrier()
+            if is_main:
+                write_manifest(temporary, keep_forever=keep_forever)
+                self._commit(temporary, final)
+                self._retain(step)
+            barrier()
+        finally:  # a full disk gets back what the failed save took
+            if is_main:
+                shutil.rmtree(temporary, ignore_errors=True)
+        return final
+
+    def folder(self, step: int) -> Path:
+        """Where the checkpoint of a step lies: step-00000128."""
+        return self.root / f"step-{step:08d}"
+
+    def steps(self) -> list[int]:
+        """Steps of committed checkpoints, oldest first; nothing is verified."""
+        return [step for step, path in self._folders() if is_committed(path)]
+
+    def newest(self) -> Checkpoint | None:
+        """The newest committed checkpoint without reading its weights, for checks before a start."""
+        steps = self.steps()
+        return read_checkpoint(self.folder(steps[-1]), verified=False) if steps else None
+
+    def latest(self) -> Checkpoint | None:
+        """The newest whole checkpoint, each newer damaged one named on stderr; None where nothing was saved yet.
+
+        UserError where checkpoints are there and none is whole: starting again from nothing would
+        throw the run away without a word.
+        """
+        steps = self.steps()
+        damages = []
+        for step in reversed(steps):
+            try:
+                return read_checkpoint(self.folder(step))
+            except DamagedCheckpoint as error:
+                damages.append(str(error))
+                print(f"WARNING: damaged checkpoint: {error}\nWARNING: falling back to the one before it", file=sys.stderr, flush=True)
+        if damages:
+            raise UserError(
+                f"{self.root}: no whole checkpoint: {'; '.join(damages)}; restore the files, or move the folder away to start from step 0"
+            )
+        return None
+
+    def at(self, step: int) -> Checkpoint:
+        """The verified checkpoint of a step; UserError where it is missing or damaged."""
+        if step not in self.steps():
+            raise UserError(f"{self.root}: no checkpoint of step {step}; there are {', '.join(map(str, self.steps())) or 'none'}")
+        return read_checkpoint(self.folder(step))
+
+    def _folders(self) -> Iterator[tuple[int, Path]]:
+        paths = self.root.iterdir() if self.root.is_dir() else ()
+        yield from sorted((int(match[1]), path) for path in paths if (match := _NAME.fullmatch(path.name)) and path.is_dir())
+
+    def _commit(self, temporary: Path, final: Path) -> None:
+        fsync(temporary)
+        if final.exists():  # damaged, or cut off before its marker: what replaces it is written in full
+            self._remove(final)
+        os.replace(temporary, final)
+        fsync(final.parent)
+        seal(final)
+
+    def _retain(self, step: int) -> None:
+        """Remove what is older than the `keep` newest, up to `step`: a damaged one beyond it must not count."""
+        kept = [path for number, path in self._folders() if number <= step and is_committed(path)][-self.keep :]
+        for number, path in self._folders():
+            if number < step and path not in kept and not _is_kept_forever(path):
+                self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        """Take the name away first, so that what a kill leaves never looks like a checkpoint."""
+        dying = beside(path, f".old{PARTIAL}")
+        shutil.rmtree(dying, ignore_errors=True)
+        os.replace(path, dying)
+        shutil.rmtree(dying)
+
+    def _remove_leavings(self) -> None:
+        for path in self.root.glob(f"step-*{PARTIAL}") if self.root.is_dir() else ():
+            shutil.rmtree(path)
+
+
+def _is_kept_forever(path: Path) -> bool:
+    if not is_committed(path):
+        return False
+    try:
+        return bool(read_manifest(path)["keep_forever"])
+    except UserError:  # damaged: kept, for whoever repairs it
+        return True
