@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -45,15 +46,14 @@ class Checkpoint:
         return self.path / "tokenizer.model"
 
 
-def read_checkpoint(path: Path, *, verified: bool = True) -> Checkpoint:
-    """The checkpoint in a folder of any name; DamagedCheckpoint (a UserError) names a bad file.
+def read_checkpoint(path: Path, *, weights: bool = True) -> Checkpoint:
+    """The verified checkpoint in a folder of any name; DamagedCheckpoint (a UserError) names a bad file.
 
-    `verified=False` checks the marker and the manifest alone, for a look that takes no time.
+    `weights=False` does not read the weights, only their sizes: a look that takes no time.
     """
     if not path.is_dir():
         raise UserError(f"{path}: no such checkpoint; it is a folder like step-00000128, made by `megatron-snow pretrain`")
-    check = verify if verified else read_manifest
-    check(path)
+    verify(path, weights=weights)
     state = yaml.safe_load((path / STATE).read_text(encoding="utf-8"))
     return Checkpoint(path, int(state["step"]), state)
 
@@ -109,9 +109,11 @@ class CheckpointStore:
         return [step for step, path in self._folders() if is_committed(path)]
 
     def newest(self) -> Checkpoint | None:
-        """The newest committed checkpoint without reading its weights, for checks before a start."""
-        steps = self.steps()
-        return read_checkpoint(self.folder(steps[-1]), verified=False) if steps else None
+        """The newest committed checkpoint that looks whole without reading weights, for checks before a start."""
+        for step in reversed(self.steps()):
+            with contextlib.suppress(DamagedCheckpoint):  # `latest` says so, loudly
+                return read_checkpoint(self.folder(step), weights=False)
+        return None
 
     def latest(self) -> Checkpoint | None:
         """The newest whole checkpoint, each newer damaged one named on stderr; None where nothing was saved yet.

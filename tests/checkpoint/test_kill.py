@@ -40,7 +40,7 @@ def test_killed_saves_lose_nothing(tmp_path: Path) -> None:
         process = subprocess.Popen([sys.executable, "-c", SAVER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        while before == 0 and not store.steps():  # the first kill comes after the first commit
+        while max(store.steps(), default=0) <= before:  # one commit of its own, then a kill anywhere in what follows
             time.sleep(0.001)
         time.sleep(chance.uniform(0.0, 0.06))
         os.kill(process.pid, signal.SIGKILL)
@@ -52,4 +52,4 @@ def test_killed_saves_lose_nothing(tmp_path: Path) -> None:
         assert latest.state["samples"] == latest.step * 32
         assert {(latest.model / shard).read_bytes() for shard in "01"} == {bytes([latest.step % 251]) * 500_000}
         before = latest.step
-    assert before > 12
+    assert before >= 12

@@ -1,0 +1,77 @@
+"""Train the phases of a recipe; the same command again goes on from the newest whole checkpoint.
+
+    megatron-snow pretrain --recipe examples/recipes/tiny_cpu.yaml
+    torchrun --nproc-per-node 2 -m megatron_snow pretrain --recipe examples/recipes/tiny_cpu.yaml
+
+Each rank runs this; examples/pretrain_snowcoder.sh starts the ranks. The output folder gets
+metrics.jsonl, held_out.jsonl and checkpoints/; datasets are read there or in the recipe's workspace.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import os
+
+from megatron_snow.cli.arguments import add_recipe_arguments, recipe_of
+from megatron_snow.common.errors import EXIT_USER_ERROR, UserError
+from megatron_snow.config import Recipe, check_recipe
+from megatron_snow.training import Run, prepare
+
+HELP = "train the phases of a recipe"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_recipe_arguments(parser)
+    parser.add_argument("--until-phase", metavar="NAME", help="stop at the end of this phase")
+    parser.add_argument("--check", action="store_true", help="check recipe and data, print one line and exit")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    speaks = os.environ.get("LOCAL_RANK", "0") == "0"
+    if not speaks:
+        logging.getLogger("megatron_snow").setLevel(logging.ERROR)
+    try:
+        prepared = _prepare(arguments)
+    except UserError:
+        if speaks:
+            raise
+        return EXIT_USER_ERROR  # the first rank of this machine found the same and says it
+    if arguments.check:
+        print(prepared)
+        return 0
+    from megatron_snow.training.pretrain import pretrain_run
+
+    last = pretrain_run(prepared)
+    if os.environ.get("RANK", "0") == "0":
+        print(_result(prepared, last), flush=True)
+    return 0
+
+
+def _prepare(arguments: argparse.Namespace) -> Run:
+    recipe, workspace = recipe_of(arguments)
+    if not arguments.check:
+        recipe = _for_processes(recipe, int(os.environ.get("WORLD_SIZE", "1")))
+    return prepare(recipe, workspace, until_phase=arguments.until_phase, recipe_file=arguments.recipe)
+
+
+def _for_processes(recipe: Recipe, processes: int) -> Recipe:
+    """The recipe with as many processes as were started; data parallelism takes what is left of them."""
+    if processes == recipe.parallel.processes:
+        return recipe
+    changed = dataclasses.replace(recipe, parallel=dataclasses.replace(recipe.parallel, processes=processes))
+    for key, message in check_recipe(changed):
+        raise UserError(
+            f"{key}: {message}, as {processes} processes were started; the recipe wants {recipe.parallel.processes}: "
+            f"torchrun --nproc-per-node {recipe.parallel.processes}, or examples/pretrain_snowcoder.sh"
+        )
+    return changed
+
+
+def _result(prepared: Run, last: int) -> str:
+    if prepared.done >= prepared.last_step:
+        return f"nothing to do: step {prepared.done} of {prepared.plan.steps} is done; {prepared.workspace.checkpoints}"
+    if last < prepared.last_step:
+        return f"stopped after step {last} of {prepared.plan.steps}, saved; the same command goes on: {prepared.workspace.root}"
+    return f"done: step {last} of {prepared.plan.steps}; {prepared.store.folder(last)}"

@@ -1,0 +1,65 @@
+"""What is checked before step 1, on files alone: each check raises one UserError with the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from megatron_snow.common.errors import UserError
+from megatron_snow.common.records import MANIFEST
+from megatron_snow.config import Recipe, Workspace
+from megatron_snow.datasets import IndexedDataset
+from megatron_snow.tasks import load_benchmark
+from megatron_snow.tokenizers import SentencePieceTokenizer
+from megatron_snow.training.data import dataset_path, dataset_prefixes
+
+# Tokens of a file that are looked at, in evenly spaced blocks: 40 MB, some 20 ms. Each batch is checked again when it is read.
+_LOOKED_AT = 20_000_000
+_BLOCK = 1_000_000
+
+
+def check_datasets(datasets: Iterable[str], recipe: Recipe, workspace: Workspace, command: str) -> None:
+    """Every dataset is there, readable and of this vocabulary. An empty one (a manifest, no tokens) is the blend's business."""
+    for dataset in datasets:
+        path = dataset_path(dataset, workspace)
+        prefixes = dataset_prefixes(path)
+        if not prefixes and not (path / MANIFEST).is_file():
+            raise UserError(f"{path}: dataset {dataset!r} is missing (no .idx there); make it with `{command}`")
+        for prefix in prefixes:
+            _check_vocabulary(IndexedDataset(prefix), recipe.tokenizer.vocab_size, command)
+
+
+def check_tokenizer(path: Path, recipe: Recipe, command: str) -> None:
+    """The tokenizer is there and has the vocabulary that the recipe, and so the model, says."""
+    if not path.is_file():
+        raise UserError(f"{path}: the tokenizer is missing; make it with `{command}`, or set tokenizer.model to the path of one")
+    size = SentencePieceTokenizer.load(path).vocab_size
+    if size != recipe.tokenizer.vocab_size:
+        raise UserError(
+            f"{path}: the tokenizer has {size} pieces, tokenizer.vocab_size is {recipe.tokenizer.vocab_size}; "
+            f"set it to {size}, or set tokenizer.model to the tokenizer that made the datasets"
+        )
+
+
+def check_evaluation(recipe: Recipe, workspace: Workspace, command: str) -> None:
+    """What the end of a phase evaluates is there, so that it cannot fail hours later."""
+    for benchmark in recipe.evaluation.benchmarks:
+        load_benchmark(benchmark)
+    if recipe.evaluation.held_out_sequences:
+        path = workspace.tokens("held_out")
+        if not dataset_prefixes(path):
+            raise UserError(f"{path}: no held-out tokens; make them with `{command}`, or set evaluation.held_out_sequences to 0")
+        check_datasets(["held_out"], recipe, workspace, command)
+
+
+def _check_vocabulary(data: IndexedDataset, vocab_size: int, command: str) -> None:
+    blocks = max(1, min(_LOOKED_AT // _BLOCK, -(-data.num_tokens // _BLOCK)))
+    for first in np.linspace(0, max(0, data.num_tokens - _BLOCK), blocks, dtype=np.int64):
+        tokens = data.read(int(first), min(_BLOCK, data.num_tokens))
+        if tokens.size and (tokens.max() >= vocab_size or tokens.min() < 0):
+            raise UserError(
+                f"{data.prefix}.bin: token {tokens.max()} is not below tokenizer.vocab_size {vocab_size}; "
+                f"it was made with another tokenizer: make it again with `{command}`, or set tokenizer.vocab_size"
+            )

@@ -1,0 +1,107 @@
+"""What ends a run early: a loss that is not finite, a signal, a second run in the same folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import IO, TypeVar
+
+from torch import Tensor
+
+from megatron_snow.common.errors import EXIT_USER_ERROR, UserError
+from megatron_snow.engine import Engine, StepResult
+from megatron_snow.training.phases import Step
+
+Value = TypeVar("Value")
+
+
+def agree(engine: Engine, decide: Callable[[], Value]) -> Value:
+    """What `decide` returns on the main rank, on all ranks; its UserError is raised there and ends the others without a word."""
+    value: Value | None = None
+    message: str | None = None
+    if engine.is_main:
+        try:
+            value = decide()
+        except UserError as error:
+            message = str(error)
+    value, message = engine.broadcast((value, message))
+    if message is not None:
+        if engine.is_main:
+            raise UserError(message)
+        raise SystemExit(EXIT_USER_ERROR)
+    return value  # type: ignore[return-value]
+
+
+def finite_step(engine: Engine, tokens: Tensor, step: Step) -> StepResult:
+    """`engine.train_step`; where loss or gradient is not finite, one message with the step's samples and an end.
+
+    The engine refuses such an update on all ranks alike, so all end in the same step, the weights are
+    those of the step before, and nothing is written or saved.
+    """
+    try:
+        return engine.train_step(tokens, step.learning_rate)
+    except FloatingPointError as error:
+        if not engine.is_main:
+            raise SystemExit(EXIT_USER_ERROR) from None
+        phase, samples = step.phase, step.samples
+        raise UserError(
+            f"step {step.number}: {error}; samples {samples.start} to {samples.stop - 1} of phase {phase.name} were in the batch, "
+            f"`megatron-snow show-batch --step {step.number}` prints them; lower phases.{phase.name}.lr.peak ({phase.lr.peak:g}) "
+            f"or training.optimizer.clip_grad ({engine.recipe.training.optimizer.clip_grad:g}) and start again"
+        ) from None
+
+
+class StopSignal:
+    """SIGTERM and SIGINT ask for an end after the step at hand. torchrun may send each more than once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._received = False
+
+    def requested(self) -> bool:
+        """Whether the main rank was asked; the same on all ranks, which may see a signal one step apart."""
+        return bool(self._engine.broadcast(self._received))
+
+    def __enter__(self) -> StopSignal:
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._engine.is_main and not self._received:
+            print(f"\n{signal.Signals(number).name}: finishing the step, then saving", file=sys.stderr, flush=True)
+        self._received = True
+
+
+class RunLock:
+    """One run a folder: two would write into each other's checkpoints. The kernel lets go of it when the process dies."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / ".pretrain.lock"
+        self._file: IO[str] | None = None
+
+    def acquire(self) -> None:
+        """UserError that names the process which holds the folder."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(self._path, "a+", encoding="utf-8")  # noqa: SIM115 held until release()
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "unknown"
+            raise UserError(f"{self._path.parent}: another run (process {holder}) trains into this folder; end it, or give another --output") from None
+        self._file.truncate(0)
+        self._file.write(f"{os.getpid()}\n")
+        self._file.flush()
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()

@@ -1,0 +1,62 @@
+"""The training loop. What is logged, saved, evaluated or refused is the callbacks' business."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from megatron_snow.engine import Engine
+from megatron_snow.training.data import BatchReader
+from megatron_snow.training.guards import finite_step
+from megatron_snow.training.phases import Plan, Step
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """A finished optimizer step, the same on all ranks but for `seconds`."""
+
+    step: Step
+    loss: float  # nats a token, mean over the global batch
+    grad_norm: float  # before clipping
+    seconds: float
+    stopping: bool  # the run ends here, for somebody asked for it
+
+
+class Callback:
+    """Something that happens after steps. Called on every rank that has it, in the order of the list."""
+
+    def on_step(self, done: StepDone) -> None:
+        """Called after each optimizer step."""
+
+    def close(self) -> None:
+        """Called once, however the loop ends."""
+
+
+def train(
+    engine: Engine,
+    plan: Plan,
+    steps: range,
+    reader: BatchReader,
+    callbacks: Sequence[Callback],
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> int:
+    """Run the steps with these numbers; the number of the last finished one. Called by each rank.
+
+    `stop_requested` is asked after each step and must say the same on all ranks.
+    """
+    for number in steps:
+        step = plan.step(number)
+        if step.is_phase_start and step.phase.optimizer_state == "reset":
+            engine.reset_optimizer()
+        start = time.perf_counter()
+        tokens = torch.from_numpy(reader.read(step, engine.data_rank, engine.data_size))
+        result = finite_step(engine, tokens, step)
+        done = StepDone(step, result.loss, result.grad_norm, time.perf_counter() - start, stop_requested())
+        for callback in callbacks:
+            callback.on_step(done)
+        if done.stopping:
+            return number
+    return steps.stop - 1

@@ -1,0 +1,77 @@
+"""A training run put together: engine, checkpoint to go on from, callbacks, loop. Run by each rank."""
+
+from __future__ import annotations
+
+from megatron_snow.checkpoint import Checkpoint
+from megatron_snow.config import Recipe, Workspace, save_recipe
+from megatron_snow.engine import Engine
+from megatron_snow.model import build_snowcoder
+from megatron_snow.training.data import BatchReader
+from megatron_snow.training.guards import RunLock, StopSignal, agree
+from megatron_snow.training.held_out import HeldOutEvaluation
+from megatron_snow.training.loop import Callback, train
+from megatron_snow.training.metrics import MetricsWriter, ProgressBar, StepLog
+from megatron_snow.training.resume import check_unchanged
+from megatron_snow.training.run import Run, prepare
+from megatron_snow.training.saving import CheckpointSaver
+
+
+def pretrain(recipe: Recipe, workspace: Workspace, *, until_phase: str | None = None) -> int:
+    """Train the phases of a recipe, or those up to and with `until_phase`; the last finished step.
+
+    Goes on from the newest whole checkpoint in `workspace`. Datasets are those of `workspace`, or of the
+    recipe's own workspace where it has none. UserError for whatever the user can mend.
+    """
+    return pretrain_run(prepare(recipe, workspace, until_phase=until_phase))
+
+
+def pretrain_run(run: Run) -> int:
+    """`pretrain` for a run that was prepared."""
+    if run.done >= run.last_step:
+        return run.done
+    engine = Engine(run.recipe, build_snowcoder(run.recipe))
+    lock = RunLock(run.workspace.root)
+    try:
+        agree(engine, lock.acquire)
+        last = _train(run, engine)
+    finally:
+        lock.release()
+    engine.close()
+    return last
+
+
+def _train(run: Run, engine: Engine) -> int:
+    checkpoint = agree(engine, lambda: _newest_whole(run))
+    if checkpoint is not None:
+        engine.load(checkpoint.model)
+    if engine.is_main:
+        save_recipe(run.recipe, run.workspace.root / "recipe.yaml")
+    steps = range(checkpoint.step + 1 if checkpoint else 1, run.last_step + 1)
+    callbacks = _callbacks(run, engine, steps, checkpoint)
+    try:
+        with StopSignal(engine) as signal:
+            return train(engine, run.plan, steps, BatchReader(run.recipe, run.data), callbacks, signal.requested)
+    finally:
+        for callback in callbacks:
+            callback.close()
+
+
+def _newest_whole(run: Run) -> Checkpoint | None:
+    checkpoint = run.store.latest()
+    if checkpoint is not None:
+        check_unchanged(run.recipe, checkpoint, run.data, run.tokenizer_model)
+    return checkpoint
+
+
+def _callbacks(run: Run, engine: Engine, steps: range, checkpoint: Checkpoint | None) -> list[Callback]:
+    """In this order: a checkpoint comes after the lines that lead to it."""
+    known_data = checkpoint.state["data"] if checkpoint else {}
+    if not engine.is_main:
+        return [HeldOutEvaluation(engine, run, None), CheckpointSaver(engine, run, [], known_data)]
+    metrics, held_out = (StepLog(path, steps.start - 1) for path in (run.workspace.metrics, run.workspace.held_out_metrics))
+    return [
+        MetricsWriter(metrics),
+        ProgressBar(run.plan, steps),
+        HeldOutEvaluation(engine, run, held_out),
+        CheckpointSaver(engine, run, [metrics, held_out], known_data),
+    ]

@@ -1,0 +1,57 @@
+"""A run before it starts: recipe, folders, plan, how far it is; checked without torch, in a second."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from megatron_snow.checkpoint import CheckpointStore
+from megatron_snow.config import Recipe, Workspace
+from megatron_snow.training.checks import check_datasets, check_evaluation, check_tokenizer
+from megatron_snow.training.data import data_workspace
+from megatron_snow.training.phases import Plan
+from megatron_snow.training.resume import check_unchanged
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that training needs to know."""
+
+    recipe: Recipe
+    workspace: Workspace  # metrics and checkpoints are written here
+    data: Workspace  # datasets and tokenizer are read here
+    tokenizer_model: Path
+    plan: Plan
+    done: int  # steps of the newest checkpoint
+    last_step: int  # to be done now
+
+    @property
+    def store(self) -> CheckpointStore:
+        return CheckpointStore(self.workspace.checkpoints, self.recipe.training.keep_checkpoints)
+
+    def __str__(self) -> str:
+        """One line; its first word is the number of processes (examples/pretrain_snowcoder.sh reads it)."""
+        processes, phases = self.recipe.parallel.processes, ", ".join(planned.phase.name for planned in self.plan.phases)
+        tokens = self.plan.step(self.plan.steps).total_tokens
+        return f"{processes} processes: {self.plan.steps} steps, {tokens:,} tokens in {phases}; {self.done} steps done; into {self.workspace.root}"
+
+
+def prepare(recipe: Recipe, workspace: Workspace, *, until_phase: str | None = None, recipe_file: str = "RECIPE") -> Run:
+    """Check recipe and data of the steps that are still to be done; UserError with one message and its remedy."""
+    plan = Plan(recipe)
+    last_step = plan.last_step(until_phase)
+    data = data_workspace(recipe, workspace)
+    command = f"megatron-snow run-recipe --recipe {recipe_file} --output {data.root}"
+    tokenizer = Path(recipe.tokenizer.model) if recipe.tokenizer.model else data.tokenizer_model
+    run = Run(recipe, workspace, data, tokenizer, plan, 0, last_step)
+    newest = run.store.newest()
+    done = newest.step if newest else 0
+    if done < last_step:
+        # Datasets first: where nothing was made yet, its message says more than the tokenizer's.
+        blends = [blend.dataset for planned in plan.between(done + 1, last_step) for blend in planned.phase.data]
+        check_datasets(dict.fromkeys(blends), recipe, data, command)
+        check_tokenizer(tokenizer, recipe, command)
+        check_evaluation(recipe, data, command)
+        if newest:
+            check_unchanged(recipe, newest, data, tokenizer)
+    return Run(recipe, workspace, data, tokenizer, plan, done, last_step)

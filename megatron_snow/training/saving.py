@@ -1,0 +1,70 @@
+"""When a checkpoint is saved, and what is in it beside the weights."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import megatron_snow
+from megatron_snow.config import save_recipe
+from megatron_snow.engine import Engine
+from megatron_snow.training.data import fingerprints
+from megatron_snow.training.loop import Callback, StepDone
+from megatron_snow.training.metrics import StepLog
+from megatron_snow.training.run import Run
+
+
+class CheckpointSaver(Callback):
+    """Saves every `save_interval` steps, when the run is asked to stop, and, to be kept for ever, at the end of each phase."""
+
+    def __init__(self, engine: Engine, run: Run, logs: Sequence[StepLog], known_data: dict[str, str]) -> None:
+        self._engine, self._run, self._logs = engine, run, logs
+        self._data = dict(known_data)  # dataset -> fingerprint, of all phases so far
+
+    def on_step(self, done: StepDone) -> None:
+        step = done.step
+        if not (step.is_phase_end or done.stopping or step.number % self._run.recipe.training.save_interval == 0):
+            return
+        for log in self._logs:
+            log.sync()
+        self._run.store.save(
+            step.number,
+            self._write,
+            self._state(done),
+            keep_forever=step.is_phase_end,
+            is_main=self._engine.is_main,
+            barrier=self._engine.barrier,
+        )
+
+    def _write(self, folder: Path) -> None:
+        self._engine.save(folder / "model")
+        if self._engine.is_main:
+            save_recipe(self._run.recipe, folder / "recipe.yaml")
+            shutil.copyfile(self._run.tokenizer_model, folder / "tokenizer.model")
+
+    def _state(self, done: StepDone) -> dict[str, Any]:
+        step = done.step
+        new = [blend for blend in step.phase.data if blend.dataset not in self._data]
+        self._data |= fingerprints(new, self._run.data)
+        return {
+            "samples": step.total_samples,
+            "tokens": step.total_tokens,
+            "phase": step.phase.name,
+            "data": self._data,
+            "versions": versions(),
+        }
+
+
+def versions() -> dict[str, str]:
+    """What made the weights, for whoever has to make them again."""
+    found = {"python": platform.python_version(), "megatron_snow": megatron_snow.__version__}
+    for package in ("torch", "megatron-core", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
