@@ -1,1 +1,29 @@
-"""."""
+"""The ops of the model: `reference.py` says what each is, `REGISTRY` chooses what runs, `REGISTRY.explain()` says why.
+
+rms_norm(x, weight, eps), swiglu(gate_up), rope(x, cos, sin), attention(q, k, v, offset), adamw_(...): see `reference.py`
+for shapes; vocab_parallel_cross_entropy: see `cross_entropy.py`. Imports torch, and nothing of ours but the errors.
+"""
+
+from megatron_snow.kernels import fused, reference
+from megatron_snow.kernels.cross_entropy import vocab_parallel_cross_entropy
+from megatron_snow.kernels.registry import KERNELS_VARIABLE, Choice, Implementation, Registry
+
+REGISTRY = Registry()
+REGISTRY.add("rms_norm", "reference", reference.rms_norm)
+REGISTRY.add("swiglu", "reference", reference.swiglu)
+REGISTRY.add("rope", "reference", reference.rope)
+REGISTRY.add("attention", "reference", reference.attention)
+REGISTRY.add("attention", "torch", fused.attention)
+REGISTRY.add("adamw_", "reference", reference.adamw_)
+REGISTRY.add("adamw_", "torch", fused.adamw_)
+
+rms_norm = REGISTRY.function("rms_norm")
+swiglu = REGISTRY.function("swiglu")
+rope = REGISTRY.function("rope")
+attention = REGISTRY.function("attention")
+adamw_ = REGISTRY.function("adamw_")
+
+__all__ = [
+    "KERNELS_VARIABLE", "REGISTRY", "Choice", "Implementation", "Registry",
+    "adamw_", "attention", "reference", "rms_norm", "rope", "swiglu", "vocab_parallel_cross_entropy",
+]  # fmt: skip

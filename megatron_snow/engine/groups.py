@@ -1,0 +1,79 @@
+"""Process groups: who shares what with whom.
+
+torchrun's environment (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT) says who takes part; without it there is one
+process. Ranks are laid out tensor first, then context, data and pipeline (megatron-core's 'tp-cp-ep-dp-pp'), so that
+the groups that talk most are neighbours.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state, tensor_parallel
+from megatron.core.process_groups_config import ProcessGroupCollection
+
+from megatron_snow.common.errors import UserError
+from megatron_snow.config import Parallel
+
+_TIMEOUT = timedelta(minutes=30)  # a save of a large model keeps the others waiting
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The groups of this rank; `all` is the form in which megatron-core takes them."""
+
+    all: ProcessGroupCollection
+    tensor: dist.ProcessGroup
+    context: dist.ProcessGroup
+    pipeline: dist.ProcessGroup
+    data: dist.ProcessGroup
+    data_and_context: dist.ProcessGroup  # ranks that hold the same weights
+
+    @property
+    def is_first_stage(self) -> bool:
+        return self.pipeline.rank() == 0
+
+    @property
+    def is_last_stage(self) -> bool:
+        return self.pipeline.rank() == self.pipeline.size() - 1
+
+
+def join_processes(device: torch.device) -> bool:
+    """Join the process group that torchrun describes, or one of this process alone; False if it had been joined before."""
+    if dist.is_initialized():
+        return False
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    if "WORLD_SIZE" in os.environ:
+        dist.init_process_group(backend, timeout=_TIMEOUT)
+    else:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    return True
+
+
+def build_groups(parallel: Parallel, seed: int) -> Groups:
+    """Split the processes into the recipe's parallel groups; UserError when their number does not fit."""
+    world, product = dist.get_world_size(), parallel.tensor * parallel.pipeline * parallel.context
+    if world % product:
+        raise UserError(
+            f"parallel: tensor x pipeline x context = {product} does not divide the {world} processes that run; start a multiple of {product}"
+        )
+    if parallel_state.model_parallel_is_initialized():
+        parallel_state.destroy_model_parallel()
+    parallel_state.initialize_model_parallel(
+        parallel.tensor, parallel.pipeline, context_parallel_size=parallel.context, create_gloo_process_groups=False
+    )
+    # Nothing draws from these states while dropout is 0, but megatron-core's layers expect them to exist.
+    tensor_parallel.model_parallel_cuda_manual_seed(seed, force_reset_rng=True)
+    collection = ProcessGroupCollection.use_mpu_process_groups()
+    return Groups(collection, collection.tp, collection.cp, collection.pp, collection.dp, collection.dp_cp)
+
+
+def leave_processes(joined_here: bool) -> None:
+    """Undo `build_groups` and, if this engine joined it, the process group."""
+    parallel_state.destroy_model_parallel()
+    if joined_here:
+        dist.destroy_process_group()

@@ -1,0 +1,9 @@
+"""stub"""
+
+
+def save_sharded(*a, **k):
+    raise NotImplementedError
+
+
+def load_sharded(*a, **k):
+    raise NotImplementedError

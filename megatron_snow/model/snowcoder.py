@@ -1,0 +1,79 @@
+"""A pipeline stage of SnowCoder, as megatron-core's GPTModel with our layers and our loss."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import torch
+from megatron.core.models.gpt import GPTModel
+from megatron.core.transformer.transformer_block import TransformerBlockSubmodules
+from torch import Tensor
+
+from megatron_snow import kernels
+from megatron_snow.config import Recipe
+from megatron_snow.engine.groups import Groups
+from megatron_snow.engine.vocabulary import padded_vocab_size
+from megatron_snow.model.initialisation import EMBEDDING, initial_weight, shard_of
+from megatron_snow.model.spec import block_spec, transformer_config
+
+
+class SnowCoder(GPTModel):
+    """Embedding (first stage), layers, norm and output layer (last stage).
+
+    forward(tokens int64 [b, s], None, None, labels=int64 [b, s]) -> losses fp32 [b, s] on the last stage, hidden states
+    on the others. RoPE is the core attention's.
+    """
+
+    def __init__(self, recipe: Recipe, groups: Groups) -> None:
+        model, self.true_vocab_size = recipe.model, recipe.tokenizer.vocab_size
+        spec: TransformerBlockSubmodules = block_spec(model.num_layers // recipe.parallel.pipeline)
+        super().__init__(
+            transformer_config(recipe),
+            spec,
+            padded_vocab_size(self.true_vocab_size),
+            model.seq_length,
+            pre_process=groups.is_first_stage,
+            post_process=groups.is_last_stage,
+            share_embeddings_and_output_weights=model.tie_embeddings,
+            position_embedding_type="none",
+            pg_collection=groups.all,
+        )
+
+    def compute_language_model_loss(self, labels: Tensor, logits: Tensor) -> Tensor:
+        """labels [b, s], logits [s, b, columns of this rank] -> fp32 [b, s]; padded columns take no part."""
+        group, columns = self.pg_collection.tp, logits.size(-1)
+        losses = kernels.vocab_parallel_cross_entropy(
+            logits,
+            labels.t().contiguous(),
+            vocab_size=self.true_vocab_size,
+            first=group.rank() * columns,
+            group=group if group.size() > 1 else None,
+        )
+        return losses.t()
+
+    @torch.no_grad()
+    def initialise(self, recipe: Recipe) -> None:
+        """Fill this rank's part of each weight; see `initialisation.py`."""
+        group = self.pg_collection.tp
+        for name, parameter in self.named_parameters():
+            whole = initial_weight(self._checkpoint_name(name), recipe.seed, recipe.model, self.true_vocab_size)
+            parameter.copy_(shard_of(name, whole, group.rank(), group.size(), self.vocab_size))
+
+    def _checkpoint_name(self, name: str) -> str:
+        """A parameter's name with the layer counted in the whole model; a tied output layer is the embedding."""
+        if name == "output_layer.weight" and self.share_embeddings_and_output_weights:
+            return EMBEDDING
+        offset = self.decoder.layers[0].layer_number - 1
+        return re.sub(r"(?<=^decoder\.layers\.)\d+", lambda match: str(int(match[0]) + offset), name)
+
+
+def build_snowcoder(recipe: Recipe) -> Callable[[Groups], SnowCoder]:
+    """What `engine.Engine` calls to build this rank's stage."""
+
+    def build(groups: Groups) -> SnowCoder:
+        model = SnowCoder(recipe, groups)
+        model.initialise(recipe)
+        return model
+
+    return build

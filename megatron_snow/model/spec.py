@@ -1,0 +1,83 @@
+"""What a layer is made of, and megatron-core's configuration of it.
+
+    x = x + attention(norm(x))
+    x = x + mlp(norm(x))
+
+| weight     | shape (whole)            | split over tensor-parallel ranks                           |
+|------------|--------------------------|------------------------------------------------------------|
+| linear_qkv | [(N + 2G) D, H]          | rows, by query groups: [queries of a group, its key, value] |
+| linear_proj| [H, N D]                 | columns                                                    |
+| linear_fc1 | [2F, H]                  | rows, gate and up each                                     |
+| linear_fc2 | [H, F]                   | columns                                                    |
+| embedding  | [padded V, H]            | rows                                                       |
+| norms      | [H]                      | not                                                        |
+"""
+
+from __future__ import annotations
+
+import torch
+from megatron.core.tensor_parallel import ColumnParallelLinear, RowParallelLinear
+from megatron.core.transformer import ModuleSpec, TransformerConfig, TransformerLayer, TransformerLayerSubmodules
+from megatron.core.transformer.attention import SelfAttention, SelfAttentionSubmodules
+from megatron.core.transformer.enums import AttnMaskType
+from megatron.core.transformer.transformer_block import TransformerBlockSubmodules
+
+from megatron_snow.config import Recipe
+from megatron_snow.model.attention import RotaryAttention
+from megatron_snow.model.layers import RMSNorm, SwigluMLP, residual_add
+
+
+def layer_spec() -> ModuleSpec:
+    """One transformer layer."""
+    attention = SelfAttentionSubmodules(linear_qkv=ColumnParallelLinear, core_attention=RotaryAttention, linear_proj=RowParallelLinear)
+    return ModuleSpec(
+        module=TransformerLayer,
+        submodules=TransformerLayerSubmodules(
+            input_layernorm=RMSNorm,
+            self_attention=ModuleSpec(module=SelfAttention, params={"attn_mask_type": AttnMaskType.causal}, submodules=attention),
+            self_attn_bda=residual_add,
+            pre_mlp_layernorm=RMSNorm,
+            mlp=SwigluMLP,
+            mlp_bda=residual_add,
+        ),
+    )
+
+
+def block_spec(layers: int) -> TransformerBlockSubmodules:
+    """The layers of a pipeline stage and the norm behind the last one."""
+    return TransformerBlockSubmodules(layer_specs=[layer_spec()] * layers, layer_norm=RMSNorm)
+
+
+def transformer_config(recipe: Recipe) -> TransformerConfig:
+    """megatron-core's configuration of the recipe's model and layout."""
+    model, parallel, bf16 = recipe.model, recipe.parallel, recipe.training.precision == "bf16"
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    config = TransformerConfig(
+        num_layers=model.num_layers,
+        hidden_size=model.hidden_size,
+        ffn_hidden_size=model.ffn_hidden_size,
+        num_attention_heads=model.num_attention_heads,
+        num_query_groups=model.num_query_groups,
+        layernorm_epsilon=model.norm_eps,
+        normalization="RMSNorm",
+        gated_linear_unit=True,
+        activation_func=torch.nn.functional.silu,
+        add_bias_linear=False,
+        attention_dropout=0.0,
+        hidden_dropout=0.0,
+        tensor_model_parallel_size=parallel.tensor,
+        pipeline_model_parallel_size=parallel.pipeline,
+        context_parallel_size=parallel.context,
+        sequence_parallel=parallel.sequence,
+        bf16=bf16,
+        params_dtype=dtype,
+        pipeline_dtype=dtype,
+        perform_initialization=False,  # initialisation.py does it, equal for every layout
+        gradient_accumulation_fusion=False,  # needs apex
+        bias_activation_fusion=False,
+        bias_dropout_fusion=False,
+        masked_softmax_fusion=False,
+        cuda_graph_scope=[],
+    )
+    config.rope_theta = model.rope_theta
+    return config
