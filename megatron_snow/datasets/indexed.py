@@ -43,7 +43,7 @@ def token_dtype(vocab_size: int) -> np.dtype[np.integer]:
 class IndexedWriter:
     """Write PREFIX.bin as the tokens come and PREFIX.idx at the end; a context manager.
 
-    Tokens go straight to the file: memory holds 4 bytes a sequence and nothing else.
+    Tokens go straight to the file: memory holds 12 bytes a document and nothing else.
     """
 
     def __init__(self, prefix: Path, dtype: npt.DTypeLike) -> None:
@@ -53,6 +53,7 @@ class IndexedWriter:
         self._prefix = prefix
         self._bin = open(beside(prefix, ".bin"), "wb")  # noqa: SIM115 closed by __exit__
         self._lengths = array("i")
+        self._marks = array("q", [0])
         self._open_length = 0
         self.num_tokens = 0
 
@@ -72,29 +73,30 @@ class IndexedWriter:
         self.num_tokens += ids.size
 
     def end_document(self) -> None:
-        """Close the open document; one without tokens leaves no trace."""
+        """Close the open document; one without tokens has no sequence, only a mark, as Megatron writes it."""
         if self._open_length:
             self._lengths.append(self._open_length)
             self._open_length = 0
+        self._marks.append(len(self._lengths))
 
     def __enter__(self) -> IndexedWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if exception[0] is None:
+        if exception[0] is None and self._open_length:
             self.end_document()
         self._bin.close()
         if exception[0] is None:
             self._write_index()
 
     def _write_index(self) -> None:
-        lengths = np.frombuffer(self._lengths, np.int32) if self._lengths else np.zeros(0, np.int32)
+        lengths = np.array(self._lengths, np.int32)
         ends = np.cumsum(lengths, dtype=np.int64) * self._dtype.itemsize
         with open(beside(self._prefix, ".idx"), "wb") as file:
-            file.write(_HEADER.pack(_MAGIC, _VERSION, self._code, len(lengths), len(lengths) + 1))
+            file.write(_HEADER.pack(_MAGIC, _VERSION, self._code, len(lengths), len(self._marks)))
             file.write(lengths.tobytes())
             file.write((ends - lengths.astype(np.int64) * self._dtype.itemsize).tobytes())
-            file.write(np.arange(len(lengths) + 1, dtype=np.int64).tobytes())
+            file.write(self._marks.tobytes())
 
 
 class IndexedDataset:

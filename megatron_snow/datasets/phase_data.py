@@ -103,7 +103,7 @@ class PhaseData:
 
     def spans(self, i: int) -> list[Span]:
         """Where in its source's .bin the tokens of sample i lie."""
-        source, epoch, position = self.locate(i)
+        _, epoch, position = self.locate(i)
         return self._order(int(self._source_of[i]), epoch).spans(position)
 
     def sample(self, i: int) -> np.ndarray:
