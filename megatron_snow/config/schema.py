@@ -61,8 +61,10 @@ class Corpus:
 
     sources: tuple[Source, ...] = ()
     languages: tuple[str, ...] = ()  # linguist's names; none: all that are found
+    first_repositories: tuple[str, ...] = ()  # taken before the seeded order, as the annotator's positives must be there
     max_bytes: int = 0  # of text; 0: no limit. Repositories are taken in a seeded order.
     max_language_share: float = 1.0  # of max_bytes, so that one language does not fill it
+    max_repository_share: float = 1.0  # of max_bytes, so that the corpus is of many repositories
     max_file_bytes: int = 1_000_000
     filters: Filters = field(default_factory=Filters)
     near_duplicates: NearDuplicates = field(default_factory=NearDuplicates)

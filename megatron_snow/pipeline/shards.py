@@ -40,9 +40,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     try:
         return pq.read_table(path, columns=list(columns) if columns else None)
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise UserError(f"{path}: no such shard; run the stage that makes it again") from error
-        raise UserError(f"{path}: damaged shard ({_first_line(error)}); delete it and run the stage that makes it again") from error
+        raise _unreadable(path, error) from error
 
 
 def read_documents(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
@@ -55,9 +53,15 @@ def read_documents(path: Path, columns: Sequence[str] | None = None) -> Iterator
             for batch in file.iter_batches(batch_size=256, columns=list(columns) if columns else None):
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise UserError(f"{path}: no such shard; run the stage that makes it again") from error
-        raise UserError(f"{path}: damaged shard ({_first_line(error)}); delete it and run the stage that makes it again") from error
+        raise _unreadable(path, error) from error
+
+
+def schema_of(path: Path) -> pa.Schema:
+    """The columns of a shard."""
+    try:
+        return pq.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
 
 
 def count_rows(path: Path) -> int:
@@ -102,5 +106,8 @@ class ShardWriter:
         self._writer.close()
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def _unreadable(path: Path, error: Exception) -> UserError:
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{path}: no such shard; run the stage that makes it again")
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return UserError(f"{path}: damaged shard ({reason}); delete it and run the stage that makes it again")

@@ -49,16 +49,20 @@ def tasks_by_shard(shards: Sequence[Path], *, also: Sequence[Path] = ()) -> list
     return [Task(shard.stem, (shard, *also)) for shard in shards]
 
 
-def run_stage(stage: Stage, tasks: Sequence[Task], output: Path, *, executor: str = "inline", workers: int = 1) -> Manifest:
+def run_stage(
+    stage: Stage, tasks: Sequence[Task], output: Path, *, executor: str = "inline", workers: int = 1, started: float | None = None
+) -> Manifest:
     """Run what is not yet done, remove what is not part of the result, write the manifest, return it.
 
     A task is done when its record holds its key and its files have the recorded sizes. The key is a
     digest of the stage's name and version, all parameters and the digests of the inputs, never of
-    executor, machine or time.
+    executor, machine or time. `started` (time.monotonic()) is when the work began, where earlier
+    stages prepared it.
     """
-    start = time.monotonic()
+    start = time.monotonic() if started is None else started
     output.mkdir(parents=True, exist_ok=True)
-    keys = {task.name: _key(stage, task) for task in tasks}
+    digests = {path: input_digest(path) for path in dict.fromkeys(path for task in tasks for path in task.inputs)}
+    keys = {task.name: _key(stage, task, digests) for task in tasks}
     stage_key = value_digest([stage.name, stage.version, keys])
     waiting = [task for task in tasks if not _is_done(output / task.name, keys[task.name], stage.suffixes)]
     finished = read_manifest(output)
@@ -85,8 +89,8 @@ def input_digest(path: Path) -> str:
     return file_digest(path)
 
 
-def _key(stage: Stage, task: Task) -> str:
-    inputs = [input_digest(path) for path in task.inputs]
+def _key(stage: Stage, task: Task, digests: Mapping[Path, str]) -> str:
+    inputs = [digests[path] for path in task.inputs]
     return value_digest([stage.name, stage.version, stage.suffixes, dict(stage.parameters), task.name, dict(task.parameters), inputs])
 
 
