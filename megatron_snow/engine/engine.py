@@ -20,7 +20,7 @@ from megatron_snow.engine.device import prepare_device
 from megatron_snow.engine.groups import Groups, build_groups, join_processes, leave_processes
 from megatron_snow.engine.optimizer import build_optimizer
 from megatron_snow.engine.schedules import MicroBatch, forward_backward, prepare_schedule
-from megatron_snow.engine.sharded import load_sharded, save_sharded
+from megatron_snow.engine.sharded import Whole, load_sharded, save_sharded
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Engine:
         buffers = DistributedDataParallelConfig(grad_reduce_in_fp32=True, use_distributed_optimizer=recipe.parallel.distributed_optimizer)
         self._model = DistributedDataParallel(stage.config, buffers, stage, pg_collection=self._groups.all)
         self._optimizer = build_optimizer(self._model, recipe.training.optimizer, self._groups, bf16=recipe.training.precision == "bf16")
+
+        self._whole = Whole(stage, self._optimizer, self._groups)
 
     @property
     def rank(self) -> int:
@@ -136,11 +138,11 @@ class Engine:
 
     def save(self, folder: Path) -> None:
         """Write model and optimizer to `folder` (torch_dist), which any layout can load."""
-        save_sharded(folder, self._model.module, self._optimizer, self._groups, self.recipe)
+        save_sharded(folder, self._whole, self.recipe)
 
     def load(self, folder: Path, optimizer: bool = True) -> None:
         """Read what `save` or `write_model` wrote in any layout; without `optimizer` its state is reset."""
-        load_sharded(folder, self._model.module, self._optimizer, self._groups, self.recipe, with_optimizer=optimizer)
+        load_sharded(folder, self._whole, self.recipe, with_optimizer=optimizer)
         if not optimizer:
             self.reset_optimizer()
 

@@ -18,6 +18,7 @@ from megatron.core.process_groups_config import ProcessGroupCollection
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.config import Parallel
+from megatron_snow.engine.weights import check_vocabulary_split
 
 _TIMEOUT = timedelta(minutes=30)  # a save of a large model keeps the others waiting
 
@@ -59,8 +60,10 @@ def build_groups(parallel: Parallel, seed: int) -> Groups:
     world, product = dist.get_world_size(), parallel.tensor * parallel.pipeline * parallel.context
     if world % product:
         raise UserError(
-            f"parallel: tensor x pipeline x context = {product} does not divide the {world} processes that run; start a multiple of {product}"
+            f"parallel: tensor x pipeline x context = {product} does not divide the {world} processes that run; "
+            f"start a multiple of {product}"
         )
+    check_vocabulary_split(parallel.tensor)
     if parallel_state.model_parallel_is_initialized():
         parallel_state.destroy_model_parallel()
     parallel_state.initialize_model_parallel(

@@ -8,45 +8,30 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from megatron_snow.common.checksums import value_digest
 from megatron_snow.config import Model
+from megatron_snow.engine.weights import VOCABULARY_WEIGHTS
 
-EMBEDDING = "embedding.word_embeddings.weight"
-
-
-def weight_shape(name: str, model: Model, vocab_size: int) -> tuple[int, ...]:
-    """The whole shape of a weight by its name in a checkpoint, the vocabulary not padded."""
-    hidden, head_size = model.hidden_size, model.hidden_size // model.num_attention_heads
-    shapes = {
-        "linear_qkv.weight": ((model.num_attention_heads + 2 * model.num_query_groups) * head_size, hidden),
-        "linear_proj.weight": (hidden, hidden),
-        "linear_fc1.weight": (2 * model.ffn_hidden_size, hidden),
-        "linear_fc2.weight": (hidden, model.ffn_hidden_size),
-        "word_embeddings.weight": (vocab_size, hidden),
-        "output_layer.weight": (vocab_size, hidden),
-    }
-    return next((shape for ending, shape in shapes.items() if name.endswith(ending)), (hidden,))
+_RESIDUAL = ("linear_proj.weight", "linear_fc2.weight")  # these add to the residual, and are split by columns
 
 
-def initial_weight(name: str, seed: int, model: Model, vocab_size: int) -> Tensor:
+def initial_weight(name: str, shape: tuple[int, ...], seed: int, model: Model) -> Tensor:
     """fp32, whole. Norm weights are ones."""
-    shape = weight_shape(name, model, vocab_size)
     if len(shape) == 1:
         return torch.ones(shape)
     generator = torch.Generator().manual_seed(int(value_digest([seed, name])[:15], 16))
-    std = model.init_std
-    if name.endswith(("linear_proj.weight", "linear_fc2.weight")):
-        std /= (2 * model.num_layers) ** 0.5
+    std = model.init_std / (2 * model.num_layers) ** 0.5 if name.endswith(_RESIDUAL) else model.init_std
     return torch.empty(shape).normal_(0.0, std, generator=generator)
 
 
 def shard_of(name: str, whole: Tensor, rank: int, size: int, padded_vocab_size: int) -> Tensor:
-    """The part of a whole weight that tensor-parallel `rank` of `size` holds; rows of padding are zeros."""
-    if whole.dim() == 1 or size == 1 and not name.endswith(("word_embeddings.weight", "output_layer.weight")):
+    """The part of a whole weight that tensor-parallel `rank` of `size` holds (table in `spec.py`); rows of padding are zeros."""
+    if whole.dim() == 1:
         return whole
-    if name.endswith(("word_embeddings.weight", "output_layer.weight")):
-        whole = torch.nn.functional.pad(whole, (0, 0, 0, padded_vocab_size - whole.size(0)))
+    if name in VOCABULARY_WEIGHTS:
+        whole = pad(whole, (0, 0, 0, padded_vocab_size - whole.size(0)))
     if name.endswith("linear_fc1.weight"):
         return torch.cat([half.chunk(size)[rank] for half in whole.chunk(2)])
-    return whole.chunk(size, dim=1 if name.endswith(("linear_proj.weight", "linear_fc2.weight")) else 0)[rank]
+    return whole.chunk(size, dim=1 if name.endswith(_RESIDUAL) else 0)[rank]

@@ -13,8 +13,8 @@ from torch import Tensor
 from megatron_snow import kernels
 from megatron_snow.config import Recipe
 from megatron_snow.engine.groups import Groups
-from megatron_snow.engine.vocabulary import padded_vocab_size
-from megatron_snow.model.initialisation import EMBEDDING, initial_weight, shard_of
+from megatron_snow.engine.weights import EMBEDDING, OUTPUT, padded_vocab_size, weight_shapes
+from megatron_snow.model.initialisation import initial_weight, shard_of
 from megatron_snow.model.spec import block_spec, transformer_config
 
 
@@ -55,14 +55,15 @@ class SnowCoder(GPTModel):
     @torch.no_grad()
     def initialise(self, recipe: Recipe) -> None:
         """Fill this rank's part of each weight; see `initialisation.py`."""
-        group = self.pg_collection.tp
-        for name, parameter in self.named_parameters():
-            whole = initial_weight(self._checkpoint_name(name), recipe.seed, recipe.model, self.true_vocab_size)
+        group, shapes = self.pg_collection.tp, weight_shapes(recipe.model, self.true_vocab_size)
+        for local_name, parameter in self.named_parameters():
+            name = self._checkpoint_name(local_name)
+            whole = initial_weight(name, shapes[name], recipe.seed, recipe.model)
             parameter.copy_(shard_of(name, whole, group.rank(), group.size(), self.vocab_size))
 
     def _checkpoint_name(self, name: str) -> str:
         """A parameter's name with the layer counted in the whole model; a tied output layer is the embedding."""
-        if name == "output_layer.weight" and self.share_embeddings_and_output_weights:
+        if name == OUTPUT and self.share_embeddings_and_output_weights:
             return EMBEDDING
         offset = self.decoder.layers[0].layer_number - 1
         return re.sub(r"(?<=^decoder\.layers\.)\d+", lambda match: str(int(match[0]) + offset), name)
