@@ -10,9 +10,9 @@ from megatron_snow.common.errors import UserError
 from megatron_snow.config import Recipe, Workspace, load_recipe
 
 
-def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+def add_recipe_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """--recipe, --set and --output of verbs that work on a whole run."""
-    parser.add_argument("--recipe", required=True, metavar="FILE", help="the recipe (YAML); examples/recipes/ has some")
+    parser.add_argument("--recipe", required=required, metavar="FILE", help="the recipe (YAML); examples/recipes/ has some")
     parser.add_argument("--set", action="append", nargs="+", default=[], metavar="KEY=VALUE", help="change a key of the recipe")
     parser.add_argument("--output", metavar="DIR", help="the run's folder, in place of the recipe's workspace")
 

@@ -1,12 +1,31 @@
 """Tokens on disk and the order in which training reads them.
 
 Start with `indexed` (the files), then `order` (one dataset), `blends` (several), `phase_data` (a phase
-of training). `preprocess` makes the files from grouped shards; `lineage` leads from a token back to its
-repository.
+of training). `preprocess` makes the files from grouped shards, `preprocess_texts` from plain texts;
+`tokenizer_sample` trains a tokenizer; `lineage` leads from a token back to its repository.
 """
 
+from megatron_snow.datasets.batch_text import BatchPrinter
 from megatron_snow.datasets.indexed import IndexedDataset, IndexedWriter, token_dtype
+from megatron_snow.datasets.lineage import Lineage, Origin
 from megatron_snow.datasets.order import rank_rows
 from megatron_snow.datasets.phase_data import PhaseData, Source
+from megatron_snow.datasets.preprocess import tokenize_shards
+from megatron_snow.datasets.preprocess_texts import tokenize_texts
+from megatron_snow.datasets.tokenizer_sample import train_on_sample, train_tokenizer
 
-__all__ = ["IndexedDataset", "IndexedWriter", "PhaseData", "Source", "rank_rows", "token_dtype"]
+__all__ = [
+    "BatchPrinter",
+    "IndexedDataset",
+    "IndexedWriter",
+    "Lineage",
+    "Origin",
+    "PhaseData",
+    "Source",
+    "rank_rows",
+    "token_dtype",
+    "tokenize_shards",
+    "tokenize_texts",
+    "train_on_sample",
+    "train_tokenizer",
+]

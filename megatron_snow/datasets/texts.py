@@ -23,7 +23,8 @@ def is_parquet(path: Path) -> bool:
 def read_records(path: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The records of a .jsonl, .jsonl.gz or .parquet file; UserError that names the line where one lacks a key or is damaged."""
     if is_parquet(path):
-        yield from read_documents(path, keys)
+        for number, record in enumerate(read_documents(path, keys), 1):
+            yield _checked(record, f"{path}: row {number}", keys)
     elif path.name.endswith(_JSON_ENDINGS):
         yield from _read_json(path, keys)
     else:
@@ -34,7 +35,7 @@ def _read_json(path: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
     number = 0
     try:
         with gzip.open(path, "rb") if path.name.endswith(".gz") else open(path, "rb") as file:
-            for number, line in enumerate(file, 1):  # noqa: B007 used in the message below
+            for number, line in enumerate(file, 1):
                 if line.strip():
                     yield _parse(line, f"{path}:{number}", keys)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -46,11 +47,15 @@ def _parse(line: bytes, where: str, keys: Sequence[str]) -> dict[str, Any]:
         record = json.loads(line)
     except ValueError as error:  # JSON and UTF-8 errors both
         raise UserError(f"{where}: not valid JSON ({error}); restore or delete the line") from error
+    return _checked(record, where, keys)
+
+
+def _checked(record: Any, where: str, keys: Sequence[str]) -> dict[str, Any]:
     for key in keys:
         value = record.get(key) if isinstance(record, dict) else None
         if not isinstance(value, str):
             has = ", ".join(record) if isinstance(record, dict) else type(record).__name__
             raise UserError(f"{where}: no text under the key {key!r} (there is: {has}); name the key with --json-keys")
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise UserError(f"{where}: {key!r} holds half of a surrogate pair, which is no text; mend or delete the line")
-    return record
+            raise UserError(f"{where}: {key!r} holds half of a surrogate pair, which is no text; mend or delete it")
+    return dict(record)

@@ -84,4 +84,12 @@ def _merges(names: list[str], learnt: range, processor: sentencepiece.SentencePi
 
 
 def _added(token: int, content: str, *, special: bool) -> dict[str, Any]:
-    return {"id": token, "content": content, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": special}
+    return {
+        "id": token,
+        "content": content,
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "special": special,
+    }

@@ -74,7 +74,8 @@ def train_sentencepiece(texts: Iterable[str], vocab_size: int, output: Path) -> 
 def _chunks(texts: Iterable[str]) -> Iterator[str]:
     """Pieces of texts of about _CHUNK_BYTES, cut at line ends where lines are short enough."""
     for text in texts:
-        chunk, size = [], 0
+        chunk: list[str] = []
+        size = 0
         for line in text.splitlines(keepends=True):
             for start in range(0, len(line), _LONG_LINE):
                 part = line[start : start + _LONG_LINE]

@@ -1,0 +1,53 @@
+"""A sample as text with the borders of its files: the first thing a person doubts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from megatron_snow.common.files import beside
+from megatron_snow.datasets.lineage import SUFFIX, Lineage
+from megatron_snow.datasets.phase_data import PhaseData
+from megatron_snow.tokenizers import SentencePieceTokenizer
+
+
+class BatchPrinter:
+    """Text of a phase's samples. A piece of a dataset without a lineage (made by others) is shown without names."""
+
+    def __init__(self, data: PhaseData, tokenizer: SentencePieceTokenizer) -> None:
+        self._data, self._tokenizer = data, tokenizer
+        self._lineages: dict[Path, Lineage | None] = {}
+
+    def text(self, i: int) -> str:
+        """Sample i: a heading with source, epoch and position, then each file's part under its name."""
+        source, epoch, position = self._data.locate(i)
+        parts = [f"=== sample {i}: {source.name}, epoch {epoch}, position {position} of {source.samples_per_epoch}"]
+        tokens, offset = self._data.sample(i), 0
+        for span in self._data.spans(i):
+            for name, count in self._files(source.path, span.first_token, span.count):
+                parts += [f"«{name}, {count} tokens»", self._decode(tokens[offset : offset + count].tolist())]
+                offset += count
+        return "\n".join(parts) + "\n"
+
+    def _decode(self, ids: list[int]) -> str:
+        """Text of ids, in which the separators are seen."""
+        ends = {self._tokenizer.eod: "<|endoftext|>", self._tokenizer.file_separator: "<file_sep>"}
+        if ids and ids[-1] in ends:
+            return self._tokenizer.decode(ids[:-1]) + ends[ids[-1]]
+        return self._tokenizer.decode(ids)
+
+    def _files(self, prefix: Path, first_token: int, count: int) -> list[tuple[str, int]]:
+        """(name, tokens) of the parts of files in a piece of a .bin."""
+        lineage = self._lineage(prefix)
+        if lineage is None:
+            return [(f"{prefix.name}, tokens {first_token} to {first_token + count}", count)]
+        origins = lineage.between(first_token, count)
+        borders = [first_token, *(origin.token_start for origin in origins[1:]), first_token + count]
+        return [
+            (f"{origin.repository} {origin.path}" + (f" ({origin.licence})" if origin.licence else ""), end - start)
+            for origin, start, end in zip(origins, borders, borders[1:])
+        ]
+
+    def _lineage(self, prefix: Path) -> Lineage | None:
+        if prefix not in self._lineages:
+            self._lineages[prefix] = Lineage(prefix) if beside(prefix, SUFFIX).is_file() else None
+        return self._lineages[prefix]
