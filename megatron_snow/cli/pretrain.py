@@ -41,9 +41,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.check:
         print(prepared)
         return 0
-    from megatron_snow.training.pretrain import pretrain_run
+    last = prepared.done
+    if not prepared.is_done:
+        from megatron_snow.training.pretrain import pretrain_run
 
-    last = pretrain_run(prepared)
+        last = pretrain_run(prepared)
     if os.environ.get("RANK", "0") == "0":
         print(_result(prepared, last), flush=True)
     return 0
@@ -70,7 +72,7 @@ def _for_processes(recipe: Recipe, processes: int) -> Recipe:
 
 
 def _result(prepared: Run, last: int) -> str:
-    if prepared.done >= prepared.last_step:
+    if prepared.is_done:
         return f"nothing to do: step {prepared.done} of {prepared.plan.steps} is done; {prepared.workspace.checkpoints}"
     if last < prepared.last_step:
         return f"stopped after step {last} of {prepared.plan.steps}, saved; the same command goes on: {prepared.workspace.root}"

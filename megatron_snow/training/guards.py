@@ -97,7 +97,9 @@ class RunLock:
         except BlockingIOError:
             self._file.seek(0)
             holder = self._file.read().strip() or "unknown"
-            raise UserError(f"{self._path.parent}: another run (process {holder}) trains into this folder; end it, or give another --output") from None
+            raise UserError(
+                f"{self._path.parent}: another run (process {holder}) trains into this folder; end it, or give another --output"
+            ) from None
         self._file.truncate(0)
         self._file.write(f"{os.getpid()}\n")
         self._file.flush()

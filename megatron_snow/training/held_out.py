@@ -81,7 +81,7 @@ def held_out_rows(data: IndexedDataset, count: int, seq_length: int) -> Rows:
     for row, first in enumerate(np.linspace(0, max(0, data.num_tokens - seq_length - 1), count, dtype=np.int64)):
         piece = data.read(int(first), min(seq_length + 1, data.num_tokens))
         tokens[row, : len(piece)] = piece
-        mask[row, : len(piece) - 1] = True
+        mask[row, : max(0, len(piece) - 1)] = True
     return Rows(tokens, mask)
 
 

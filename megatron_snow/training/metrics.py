@@ -8,11 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from megatron_snow.common.files import atomic_file
 from megatron_snow.common.progress import progress_bar
 from megatron_snow.common.records import read_json_lines
 from megatron_snow.training.loop import Callback, StepDone
-from megatron_snow.training.phases import Plan
 
 
 class StepLog:
@@ -62,18 +63,23 @@ class MetricsWriter(Callback):
 
 
 class ProgressBar(Callback):
-    """Tokens done, tokens a second, time left; the phase and the loss beside them."""
+    """A bar a phase: tokens done, tokens a second, time left, the loss."""
 
-    def __init__(self, plan: Plan, steps: range) -> None:
+    def __init__(self) -> None:
         self._stack = ExitStack()
-        tokens = plan.step(1).tokens
-        bar = progress_bar((steps.stop - 1) * tokens, label=plan.step(steps.start).phase.name, unit="tok", initial=(steps.start - 1) * tokens)
-        self._bar = self._stack.enter_context(bar)
+        self._bar: tqdm[Any] | None = None
 
     def on_step(self, done: StepDone) -> None:
-        self._bar.set_description(f"{done.step.phase.name:<24}", refresh=False)
-        self._bar.set_postfix(step=done.step.number, loss=f"{done.loss:.3f}", refresh=False)
-        self._bar.update(done.step.tokens)
+        step = done.step
+        if self._bar is None:
+            before = (step.number - step.planned.first_step) * step.tokens
+            bar = progress_bar(step.planned.steps * step.tokens, label=step.phase.name, unit="tok", initial=before)
+            self._bar = self._stack.enter_context(bar)
+        self._bar.set_postfix(step=step.number, loss=f"{done.loss:.3f}", refresh=False)
+        self._bar.update(step.tokens)
+        if step.is_phase_end:  # what follows, an evaluation, has a bar of its own
+            self.close()
 
     def close(self) -> None:
         self._stack.close()
+        self._bar = None

@@ -27,7 +27,7 @@ def pretrain(recipe: Recipe, workspace: Workspace, *, until_phase: str | None = 
 
 def pretrain_run(run: Run) -> int:
     """`pretrain` for a run that was prepared."""
-    if run.done >= run.last_step:
+    if run.is_done:
         return run.done
     engine = Engine(run.recipe, build_snowcoder(run.recipe))
     lock = RunLock(run.workspace.root)
@@ -71,7 +71,7 @@ def _callbacks(run: Run, engine: Engine, steps: range, checkpoint: Checkpoint | 
     metrics, held_out = (StepLog(path, steps.start - 1) for path in (run.workspace.metrics, run.workspace.held_out_metrics))
     return [
         MetricsWriter(metrics),
-        ProgressBar(run.plan, steps),
+        ProgressBar(),
         HeldOutEvaluation(engine, run, held_out),
         CheckpointSaver(engine, run, [metrics, held_out], known_data),
     ]

@@ -20,7 +20,8 @@ _FIXED = ("seed", "model", "tokenizer.vocab_size", "training.global_batch_size",
 def check_unchanged(recipe: Recipe, checkpoint: Checkpoint, data: Workspace, tokenizer: Path) -> None:
     """UserError where recipe, tokenizer or data are not those that made the checkpoint."""
     changes = [
-        f"{key}: it was {before!r}, the recipe says {now!r}" for key, before, now in _changed_keys(recipe, load_recipe(checkpoint.recipe), checkpoint.step)
+        f"{key}: it was {before!r}, the recipe says {now!r}"
+        for key, before, now in _changed_keys(recipe, load_recipe(checkpoint.recipe), checkpoint.step)
     ]
     if checkpoint.tokenizer.is_file() and file_digest(checkpoint.tokenizer) != file_digest(tokenizer):
         changes.append(f"tokenizer.model: {tokenizer} is not the tokenizer of the checkpoint")
@@ -31,7 +32,9 @@ def check_unchanged(recipe: Recipe, checkpoint: Checkpoint, data: Workspace, tok
             changes.append(f"dataset {dataset}: {path} holds other tokens than the steps so far have read")
     if changes:
         raise UserError(
-            "\n  ".join([f"{checkpoint.path}: the run so far was trained otherwise; set it back, or start anew with another --output", *changes])
+            "\n  ".join(
+                [f"{checkpoint.path}: the run so far was trained otherwise; set it back, or start anew with another --output", *changes]
+            )
         )
 
 

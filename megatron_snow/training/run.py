@@ -29,6 +29,11 @@ class Run:
     def store(self) -> CheckpointStore:
         return CheckpointStore(self.workspace.checkpoints, self.recipe.training.keep_checkpoints)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to be done."""
+        return self.done >= self.last_step
+
     def __str__(self) -> str:
         """One line; its first word is the number of processes (examples/pretrain_snowcoder.sh reads it)."""
         processes, phases = self.recipe.parallel.processes, ", ".join(planned.phase.name for planned in self.plan.phases)

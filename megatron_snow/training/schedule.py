@@ -23,4 +23,4 @@ def learning_rate(curve: Curve, consumed_tokens: int, horizon_tokens: int) -> fl
         return curve.peak
     share = min(1.0, (consumed_tokens - curve.warmup_tokens) / (horizon_tokens - curve.warmup_tokens))
     remaining = 1.0 - share if curve.shape == "linear" else 0.5 * (1.0 + math.cos(math.pi * share))
-    return curve.final + (curve.peak - curve.final) * remaining
+    return remaining * curve.peak + (1.0 - remaining) * curve.final  # exact at both ends
