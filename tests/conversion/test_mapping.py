@@ -84,7 +84,7 @@ def test_what_does_not_fit_is_named() -> None:
     tensors = to_megatron_weights(start, model, VOCAB)
     with pytest.raises(UserError, match=r"model.norm.weight is missing \(1 missing, 0 unknown\)"):
         to_megatron_weights({name: start[name] for name in start if name != "model.norm.weight"}, model, VOCAB)
-    with pytest.raises(UserError, match="q_proj.bias has no counterpart"):
+    with pytest.raises(UserError, match=r"q_proj.bias has no counterpart"):
         to_megatron_weights(start | {"model.layers.0.self_attn.q_proj.bias": torch.zeros(32)}, model, VOCAB)
     with pytest.raises(UserError, match=r"embed_tokens.weight has shape \[100, 32\]; config.json says \[99, 32\]"):
         to_megatron_weights(start, model, VOCAB - 1)
