@@ -1,4 +1,4 @@
-"""What tests of several folders share: real code as shards, a small tokenizer, a pool of gloo processes, the recipe of a tiny model."""
+"""What tests of several folders share: real code as shards, a small tokenizer, a pool of gloo processes, the recipe of a tiny model, a tiny run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import inspect
 import multiprocessing
+import shutil
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -199,3 +200,70 @@ def code_tokenizer(code_documents: list[dict[str, Any]], tmp_path_factory: pytes
     path = tmp_path_factory.mktemp("code_tokenizer") / "tokenizer.model"
     train_sentencepiece((document["content"] for document in code_documents), 1024, path)
     return path
+
+
+# Eight steps in two phases; the second starts at step 6 with a fresh optimizer.
+TINY_RUN = """
+name: tiny
+workspace: {workspace}
+seed: 7
+tokenizer: {{vocab_size: 1024}}
+model: {{num_layers: 2, hidden_size: 32, ffn_hidden_size: 64, num_attention_heads: 4, num_query_groups: 2, seq_length: 32}}
+training: {{global_batch_size: 4, micro_batch_size: 2, precision: fp32, save_interval: 2, keep_checkpoints: 2}}
+phases:
+  - name: first
+    data: [{{dataset: general}}]
+    tokens: 640
+    lr: {{shape: cosine, peak: 5.0e-3, final: 5.0e-4, warmup_tokens: 256}}
+  - name: second
+    data: [{{dataset: general, share: 0.5}}, {{dataset: selected, share: 0.5}}]
+    tokens: 384
+    lr: {{shape: linear, peak: 5.0e-3, warmup_tokens: 128}}
+    optimizer_state: reset
+evaluation: {{benchmarks: [humaneval], held_out_sequences: 4}}
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class TinyRun:
+    """A recipe file and the workspace that holds its tokenizer and tokens."""
+
+    recipe: Path
+    workspace: Any
+
+
+@pytest.fixture(scope="session")
+def make_tiny_run(code_documents: list[dict[str, Any]], code_tokenizer: Path) -> Callable[[Path], TinyRun]:
+    """make_tiny_run(folder): all that pretraining needs, for a model of 60 thousand parameters."""
+    from megatron_snow.config import Workspace
+    from megatron_snow.datasets import IndexedWriter, token_dtype
+    from megatron_snow.tokenizers import SentencePieceTokenizer
+
+    tokenizer = SentencePieceTokenizer.load(code_tokenizer)
+    by_language = {
+        language: [tokenizer.encode(document["content"]) for document in code_documents if document["language"] == language][:20]
+        for language in ("Python", "C")
+    }
+
+    def make(folder: Path) -> TinyRun:
+        workspace = Workspace(folder / "data")
+        workspace.tokenizer_folder.mkdir(parents=True)
+        shutil.copyfile(code_tokenizer, workspace.tokenizer_model)
+        for dataset, languages in (("general", ("Python", "C")), ("selected", ("Python",)), ("held_out", ("Python", "C"))):
+            workspace.tokens(dataset).mkdir(parents=True)
+            for language in languages:
+                with IndexedWriter(workspace.tokens(dataset) / language, token_dtype(tokenizer.vocab_size)) as writer:
+                    for ids in by_language[language]:
+                        writer.append([*ids, tokenizer.eod])
+                        writer.end_document()
+        recipe = folder / "recipe.yaml"
+        recipe.write_text(TINY_RUN.format(workspace=workspace.root))
+        return TinyRun(recipe, workspace)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_run(make_tiny_run: Callable[[Path], TinyRun], tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """A tiny run that no test may change."""
+    return make_tiny_run(tmp_path_factory.mktemp("tiny_run"))
