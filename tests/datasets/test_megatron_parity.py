@@ -1,0 +1,56 @@
+"""megatron-core reads ours, we read theirs, and the bytes are the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from megatron_snow.datasets import IndexedDataset, IndexedWriter, token_dtype
+from megatron_snow.tokenizers import SentencePieceTokenizer
+
+theirs = pytest.importorskip("megatron.core.datasets.indexed_dataset")
+
+
+def _documents(code_documents: list[dict[str, Any]], tokenizer: SentencePieceTokenizer) -> list[list[int]]:
+    ids = [tokenizer.encode(document["content"]) for document in code_documents[:80]]
+    return [*ids[:10], [], *ids[10:], []]  # empty documents leave marks in Megatron's index
+
+
+@pytest.mark.parametrize("vocab_size", [1024, 128_256])
+def test_both_ways(code_documents: list[dict[str, Any]], code_tokenizer: Path, tmp_path: Path, vocab_size: int) -> None:
+    import torch
+
+    documents = _documents(code_documents, SentencePieceTokenizer.load(code_tokenizer))
+    dtype = token_dtype(vocab_size)
+    assert dtype == theirs.DType.optimal_dtype(vocab_size)
+    with IndexedWriter(tmp_path / "ours", dtype) as writer:
+        builder = theirs.IndexedDatasetBuilder(str(tmp_path / "theirs.bin"), dtype=dtype.type)
+        for document in documents:
+            writer.append(document)
+            writer.end_document()
+            builder.add_document(torch.tensor(document, dtype=torch.int64), [len(document)] if document else [])
+        builder.finalize(str(tmp_path / "theirs.idx"))
+    for suffix in ("bin", "idx"):
+        assert (tmp_path / f"ours.{suffix}").read_bytes() == (tmp_path / f"theirs.{suffix}").read_bytes()
+
+    read_by_them, read_by_us = theirs.IndexedDataset(str(tmp_path / "ours")), IndexedDataset(tmp_path / "theirs")
+    assert len(read_by_them) == len(read_by_us) == len([document for document in documents if document])
+    assert np.array_equal(read_by_them.document_indices, read_by_us.document_indices)
+    for i in range(len(read_by_us)):
+        assert np.array_equal(read_by_them[i], read_by_us[i])
+
+
+def test_sentences_of_one_document_stay_together(tmp_path: Path) -> None:
+    """Theirs may hold several sequences a document: the document is what we keep in one piece."""
+    import torch
+
+    builder = theirs.IndexedDatasetBuilder(str(tmp_path / "x.bin"), dtype=np.int32)
+    builder.add_document(torch.tensor([1, 2, 3, 4, 5]), [2, 3])
+    builder.add_document(torch.tensor([6]), [1])
+    builder.finalize(str(tmp_path / "x.idx"))
+    dataset = IndexedDataset(tmp_path / "x")
+    assert len(dataset) == 3
+    assert dataset.document_ends.tolist() == [5, 6]
