@@ -185,6 +185,7 @@ class Annotator:
     positives: tuple[str, ...] = ()  # repositories ("python:stdlib"); a trailing * matches any ending
     documents_per_class: int = 300
     section_tokens: int = 512  # of the encoder; top, middle and bottom of a file are averaged
+    precision: Literal["fp32", "bf16"] = "bf16"  # of the encoder
     score_documents: int = 0  # how many documents are scored, a seeded sample; 0: all
     select_tokens: int = 0  # the budget of top-ranked tokens, split by the corpus's language mix
 
