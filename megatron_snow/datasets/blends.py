@@ -11,26 +11,27 @@ import numpy as np
 from megatron_snow.common.errors import UserError, nearest
 
 
-def language_shares(weights: Sequence[float], languages: Sequence[str], targets: Mapping[str, float]) -> list[float]:
+def language_shares(weights: Sequence[float], languages: Sequence[str], targets: Mapping[str, float], key: str) -> list[float]:
     """Shares (they sum to 1) of sources with these weights once the targets hold.
 
     A language with a target gets it, split over its sources by weight; the others keep their
-    proportions and fill the rest. UserError where a target has no source or nothing can fill the rest.
+    proportions and fill the rest. UserError that names the recipe's `key` where a target has
+    no source or nothing can fill the rest.
     """
     for language in targets:
         if targets[language] and language not in languages:
             raise UserError(
-                f"languages.{language}: {targets[language]}, but no dataset of the phase has that language{nearest(language, languages)}; "
+                f"{key}.{language}: {targets[language]}, but no dataset of the phase has that language{nearest(language, languages)}; "
                 f"there are {', '.join(sorted(set(languages)))}"
             )
     by_language: dict[str | None, float] = {}  # None: all languages without a target
-    keys = [language if language in targets else None for language in languages]
-    for key, weight in zip(keys, weights):
-        by_language[key] = by_language.get(key, 0.0) + weight
+    owners = [language if language in targets else None for language in languages]
+    for owner, weight in zip(owners, weights):
+        by_language[owner] = by_language.get(owner, 0.0) + weight
     rest = 1.0 - sum(targets.values())
     if rest > 1e-9 and None not in by_language:
-        raise UserError(f"languages: {dict(targets)} leave {rest:.3g} to other languages, but the phase has no others; let them sum to 1")
-    shares = [weight / by_language[key] * (rest if key is None else targets[key]) for key, weight in zip(keys, weights)]
+        raise UserError(f"{key}: {dict(targets)} leave {rest:.3g} to other languages, but the phase has no others; let them sum to 1")
+    shares = [weight / by_language[owner] * (rest if owner is None else targets[owner]) for owner, weight in zip(owners, weights)]
     return [max(0.0, share) for share in shares]
 
 

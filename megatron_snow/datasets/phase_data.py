@@ -64,7 +64,9 @@ class PhaseData:
         self.phase, self.seq_length, self._samples, self._seed = phase, seq_length, samples, seed
         members = _long_enough(list(_open_members(phase, workspace, seq_length)), phase, seq_length)
         targets = {file_name_of(language): share for language, share in phase.languages.items()}
-        shares = language_shares([member.weight for member in members], [member.language for member in members], targets)
+        shares = language_shares(
+            [member.weight for member in members], [member.language for member in members], targets, f"phases.{phase.name}.languages"
+        )
         self._members = [member for member, share in zip(members, shares) if share > 0]
         self._shares = [share for share in shares if share > 0]
 
@@ -108,9 +110,9 @@ class PhaseData:
 
     def sample(self, i: int) -> np.ndarray:
         """The tokens of sample i, int64[seq_length + 1]: inputs are [:-1], targets [1:]."""
-        tokens = np.empty(self.seq_length + 1, np.int64)
-        data, filled = self._members[self._source_of[i]].data, 0
-        for span in self.spans(i):
+        spans, data = self.spans(i), self._members[self._source_of[i]].data
+        tokens, filled = np.empty(self.seq_length + 1, np.int64), 0
+        for span in spans:
             tokens[filled : filled + span.count] = data.read(span.first_token, span.count)
             filled += span.count
         return tokens

@@ -22,7 +22,7 @@ def write(prefix: Path, documents: list[list[int]], dtype: str = "uint16") -> No
             writer.end_document()
 
 
-@pytest.fixture()
+@pytest.fixture
 def prefix(tmp_path: Path) -> Path:
     write(tmp_path / "C++.v2", [[1, 2, 3], [4], [5, 6]])  # a name with dots keeps them
     return tmp_path / "C++.v2"
@@ -105,7 +105,7 @@ def test_lies_of_an_index_are_named(prefix: Path, name: str) -> None:
 def test_a_bin_that_was_cut(prefix: Path) -> None:
     tokens = prefix.with_name(prefix.name + ".bin")
     tokens.write_bytes(tokens.read_bytes()[:-2])
-    with pytest.raises(UserError, match="its sequences take 12 bytes, the .bin has 10"):
+    with pytest.raises(UserError, match=r"its sequences take 12 bytes, the \.bin has 10"):
         IndexedDataset(prefix)
     tokens.unlink()
     with pytest.raises(UserError, match=r"C\+\+\.v2\.bin: no such file"):
