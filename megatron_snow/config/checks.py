@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from megatron_snow.config.schema import Model, Parallel, Phase, Recipe
+from megatron_snow.config.schema import Corpus, Model, Parallel, Phase, Recipe
 
 Problem = tuple[str, str]
 
@@ -14,7 +14,8 @@ def check_recipe(recipe: Recipe) -> Iterator[Problem]:
     yield from _check_model(recipe.model)
     yield from _check_parallel(recipe.parallel, recipe.model)
     yield from _check_batch(recipe)
-    yield from _check_corpus(recipe)
+    yield from check_corpus(recipe.corpus)
+    yield from _check_tokenizer(recipe)
     if not recipe.phases:
         yield "phases", "none given; a run needs at least one"
     names = [phase.name for phase in recipe.phases]
@@ -76,15 +77,31 @@ def _check_batch(recipe: Recipe) -> Iterator[Problem]:
         )
 
 
-def _check_corpus(recipe: Recipe) -> Iterator[Problem]:
-    near = recipe.corpus.near_duplicates
+def check_corpus(corpus: Corpus) -> Iterator[Problem]:
+    """Every rule that the corpus section breaks; for tools that take it without a recipe."""
+    near = corpus.near_duplicates
     if not 0 < near.threshold <= 1:
         yield "corpus.near_duplicates.threshold", f"{near.threshold} is not in (0, 1]"
-    if not 0 <= recipe.corpus.held_out_share < 0.5:
-        yield "corpus.held_out_share", f"{recipe.corpus.held_out_share} is not in [0, 0.5)"
-    for number, source in enumerate(recipe.corpus.sources):
+    for key in ("ngram", "bands", "rows"):
+        if getattr(near, key) < 1:
+            yield f"corpus.near_duplicates.{key}", f"{getattr(near, key)} is below 1"
+    if corpus.decontamination.ngram < 1:
+        yield "corpus.decontamination.ngram", f"{corpus.decontamination.ngram} is below 1"
+    if not 0 <= corpus.held_out_share < 0.5:
+        yield "corpus.held_out_share", f"{corpus.held_out_share} is not in [0, 0.5)"
+    for key in ("max_language_share", "max_repository_share"):
+        if not 0 < getattr(corpus, key) <= 1:
+            yield f"corpus.{key}", f"{getattr(corpus, key)} is not in (0, 1]"
+        elif getattr(corpus, key) < 1 and not corpus.max_bytes:
+            yield f"corpus.{key}", f"{getattr(corpus, key)} is a share of corpus.max_bytes, which is not given"
+    if corpus.max_file_bytes < 1:
+        yield "corpus.max_file_bytes", f"{corpus.max_file_bytes} is below 1"
+    for number, source in enumerate(corpus.sources):
         if source.kind not in ("python", "debian") and not source.path:
             yield f"corpus.sources[{number}].path", f"missing; a source of kind {source.kind} needs one"
+
+
+def _check_tokenizer(recipe: Recipe) -> Iterator[Problem]:
     if recipe.tokenizer.vocab_size < 300:
         yield "tokenizer.vocab_size", f"{recipe.tokenizer.vocab_size} is below 300; 256 bytes and the special tokens take the first"
 

@@ -115,7 +115,7 @@ def gathering_tasks(plan: Mapping[str, Any], part: str, partitions: Sequence[Pat
     """A task for each shard of one part (TRAINING or HELD_OUT) of the corpus."""
     datasets = [(dataset, len(cuts)) for dataset, cuts in plan["cuts"].items() if dataset.startswith(f"{part}/")]
     names = [f"{dataset}-{number:05d}" for dataset, count in datasets for number in range(count)]
-    return [Task(name.partition("/")[2], tuple(partitions), {"output": name}) for name in names]
+    return [Task(name.partition("/")[2], tuple(partitions), {"output": name}, SHARD_BYTES) for name in names]
 
 
 def gather_shard(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) -> Mapping[str, int]:

@@ -5,8 +5,8 @@ Measured on 2,642 files: 6,900 documents/s a core, and every top confusion is a 
 
 from __future__ import annotations
 
+import posixpath
 from functools import cache
-from pathlib import PurePosixPath
 
 import enry
 
@@ -24,19 +24,24 @@ def is_code(language: str) -> bool:
 
 def language_of(path: str, content: bytes) -> str | None:
     """Linguist's name for the file's language; None where it is unknown or prose."""
-    language = enry.get_language(PurePosixPath(path).name, content)
+    language = enry.get_language(posixpath.basename(path), content)
     return language if language and is_code(language) else None
+
+
+def has_extension(path: str) -> bool:
+    """Whether the file name has an ending; without one only a shebang tells the language."""
+    return bool(posixpath.splitext(path)[1])
 
 
 def languages_by_name(path: str) -> tuple[str, ...]:
     """The languages that the file name alone allows, () where it says nothing; for skipping files without reading them."""
-    name = PurePosixPath(path)
-    return _by_extension(name.suffix) if name.suffix else _by_name(name.name)
+    extension = posixpath.splitext(path)[1]  # pathlib takes 20 times as long, a second for 50,000 files
+    return _by_extension(extension) if extension else _by_name(posixpath.basename(path))
 
 
 @cache
-def _by_extension(suffix: str) -> tuple[str, ...]:
-    return _AMBIGUOUS.get(suffix.lower()) or _by_name(f"name{suffix}")
+def _by_extension(extension: str) -> tuple[str, ...]:
+    return _AMBIGUOUS.get(extension.lower()) or _by_name(f"name{extension}")
 
 
 def _by_name(name: str) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ from megatron_snow.corpus.language import languages_by_name
 from megatron_snow.corpus.sources import Part
 from megatron_snow.pipeline import RECORD, ShardWriter, Task, read_documents, read_table
 
+_MIN_ROUND_BYTES = 4 * SHARD_BYTES  # work enough that the start of a pool of processes does not matter
+
 
 @dataclass
 class Room:
@@ -51,12 +53,13 @@ class Room:
 
 
 def next_round(listing: Sequence[Path], start: int, room: Room) -> int:
-    """The end of a round of blocks from `start`: about as many bytes as there is room for, of languages that are not full."""
+    """The end of a round of blocks from `start`: as many bytes as there is room for, of languages that are not full."""
+    enough = max(room.left, _MIN_ROUND_BYTES)
     full = set(room.full_languages())
     wanted = 0
     for number in range(start, len(listing)):
         wanted += sum(_unread_bytes(part, full) for part in read_listing(listing[number]))
-        if wanted >= room.left:
+        if wanted >= enough:
             return number + 1
     return len(listing)
 

@@ -8,6 +8,6 @@ from megatron_snow.pipeline.shards import DOCUMENT, ShardWriter, count_rows, rea
 from megatron_snow.pipeline.stage import RECORD, Stage, Task, run_stage, tasks_by_shard
 
 __all__ = [
-    "DOCUMENT", "RECORD", "ShardWriter", "Stage", "Task", "count_rows", "read_documents", "read_table", "run_stage", "schema_of", "shards_in",
-    "tasks_by_shard", "write_table",
+    "DOCUMENT", "RECORD", "ShardWriter", "Stage", "Task", "count_rows", "read_documents", "read_table", "run_stage", "schema_of",
+    "shards_in", "tasks_by_shard", "write_table",
 ]  # fmt: skip

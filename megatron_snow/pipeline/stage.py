@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from megatron_snow.common.checksums import file_digest, value_digest
+from megatron_snow.common.errors import UserError
 from megatron_snow.common.files import PARTIAL, beside, commit
 from megatron_snow.common.progress import progress_bar
 from megatron_snow.common.records import MANIFEST, Manifest, read_json, read_manifest, write_json
 from megatron_snow.pipeline.executors import execute
 
 RECORD = ".record.json"
+MARKER = ".stage.json"  # in a folder that belongs to a stage
 
 # (inputs, output prefix, parameters) -> counts. It writes beside(prefix, suffix) for each suffix of
 # the stage and nothing else; the same arguments must give the same bytes.
@@ -42,6 +44,7 @@ class Task:
     name: str
     inputs: tuple[Path, ...]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    size: int = 0  # bytes of work, for the progress bar; 0: the size of its inputs
 
 
 def tasks_by_shard(shards: Sequence[Path], *, also: Sequence[Path] = ()) -> list[Task]:
@@ -60,7 +63,8 @@ def run_stage(
     stages prepared it.
     """
     start = time.monotonic() if started is None else started
-    output.mkdir(parents=True, exist_ok=True)
+    _check_names(tasks)
+    _claim(stage, tasks, output)
     digests = {path: input_digest(path) for path in dict.fromkeys(path for task in tasks for path in task.inputs)}
     keys = {task.name: _key(stage, task, digests) for task in tasks}
     stage_key = value_digest([stage.name, stage.version, keys])
@@ -76,6 +80,28 @@ def run_stage(
         for task, _ in execute(run, waiting, executor=executor, workers=workers):
             bar.update(_size(task))
     return _write_manifest(stage, stage_key, tasks, output, time.monotonic() - start)
+
+
+def _check_names(tasks: Sequence[Task]) -> None:
+    known: dict[str, Task] = {}
+    for task in tasks:
+        if task.name in known:
+            places = ", ".join(str(path) for path in (*known[task.name].inputs[:1], *task.inputs[:1]))
+            raise UserError(f"two inputs are called {task.name} ({places}) and would write the same output; rename one")
+        known[task.name] = task
+
+
+def _claim(stage: Stage, tasks: Sequence[Task], output: Path) -> None:
+    """Make the folder ours, or refuse: what lies there and no stage wrote would be taken for output and removed."""
+    inside = [path for task in tasks for path in task.inputs if path.parent.resolve() == output.resolve()]
+    if inside:
+        raise UserError(f"{output}: holds the input {inside[0].name}; choose another --output")
+    marker = output / MARKER
+    if not marker.is_file() and not (output / MANIFEST).is_file():
+        foreign = sorted(path.name for path in output.glob("*") if path.name.endswith(stage.suffixes) and PARTIAL not in path.name)
+        if foreign:
+            raise UserError(f"{output}: holds {foreign[0]}, which no stage wrote; choose another --output or empty it")
+        write_json(marker, {"stage": stage.name})
 
 
 def input_digest(path: Path) -> str:
@@ -123,7 +149,7 @@ def _run_task(task: Task, *, stage: Stage, output: Path, keys: Mapping[str, str]
 
 def _remove_strangers(output: Path, names: set[str], suffixes: Sequence[str]) -> None:
     """Delete leavings of killed runs and of tasks that are no longer part of this stage."""
-    kept = {f"{name}{suffix}" for name in names for suffix in (*suffixes, RECORD)}
+    kept = {f"{name}{suffix}" for name in names for suffix in (*suffixes, RECORD)} | {MARKER}
     for path in output.iterdir():
         ours = path.name.endswith(RECORD) or any(path.name.endswith(suffix) for suffix in suffixes)
         if path.is_file() and path.name not in kept and (ours or PARTIAL in path.name):
@@ -143,4 +169,4 @@ def _write_manifest(stage: Stage, key: str, tasks: Sequence[Task], output: Path,
 
 
 def _size(task: Task) -> int:
-    return sum(path.stat().st_size for path in task.inputs if path.is_file()) or 1
+    return task.size or sum(path.stat().st_size for path in task.inputs if path.is_file()) or 1

@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from email.parser import HeaderParser
+from functools import partial
 from glob import glob
 from pathlib import Path, PurePosixPath
 
@@ -62,14 +63,19 @@ def _entries(path: str) -> Iterator[_Entry]:
     if path.endswith((".zip", ".whl")):
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
-                yield info.filename, info.file_size, not info.is_dir(), lambda n, info=info: archive.open(info).read(n)
+                yield info.filename, info.file_size, not info.is_dir(), partial(_from_zip, archive, info)
     else:
         with tarfile.open(path, "r|*") as tar:
             for member in tar:
-                yield member.name.removeprefix("./"), member.size, member.isreg(), lambda n, member=member: _extract(tar, member, n)
+                yield member.name.removeprefix("./"), member.size, member.isreg(), partial(_from_tar, tar, member)
 
 
-def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, count: int) -> bytes:
+def _from_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, count: int) -> bytes:
+    with archive.open(info) as file:
+        return file.read(count)
+
+
+def _from_tar(tar: tarfile.TarFile, member: tarfile.TarInfo, count: int) -> bytes:
     file = tar.extractfile(member)
     return file.read(count) if file else b""
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.config import Source
 from megatron_snow.corpus import licences
-from megatron_snow.corpus.language import languages_by_name
+from megatron_snow.corpus.language import has_extension, languages_by_name
 from megatron_snow.corpus.sources.parts import Limits, Member, Part, RawFile, parts_of_files
 
 # Version control, caches, environments and what a build leaves behind.
-_SKIPPED_FOLDERS = frozenset(
-    "__pycache__ .git .hg .svn .bzr .tox .nox .venv venv .eggs .mypy_cache .pytest_cache .ruff_cache node_modules".split()
-)
+_SKIPPED_FOLDERS = frozenset((
+    "__pycache__", ".git", ".hg", ".svn", ".bzr", ".tox", ".nox", ".venv", "venv", ".eggs", ".mypy_cache", ".pytest_cache",
+    ".ruff_cache", "node_modules",
+))  # fmt: skip
 _LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING", "COPYING.txt")
 
 
@@ -49,7 +50,7 @@ def walk(root: Path, skipped: frozenset[str] = _SKIPPED_FOLDERS) -> Iterator[Pat
 
 def may_be_source(path: str) -> bool:
     """Whether a file's name allows a language: by linguist's tables, or no ending at all (a shebang may tell)."""
-    return bool(languages_by_name(path)) or not PurePosixPath(path).suffix
+    return bool(languages_by_name(path)) or not has_extension(path)
 
 
 def members_of(pairs: Iterable[tuple[str, str]]) -> Iterator[Member]:

@@ -1,0 +1,33 @@
+"""Drop documents that hold text of a benchmark: its docstrings and solutions, by runs of ten words.
+
+    megatron-snow decontaminate-corpus --input corpus/deduplicated --output corpus/decontaminated \\
+        --benchmarks humaneval mbpp.jsonl.gz --workers 8
+    megatron-snow decontaminate-corpus --recipe examples/recipes/tiny_cpu.yaml
+
+SHARD.hits.jsonl beside each shard names every hit: benchmark, task, words, document.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+from megatron_snow.cli.corpus_arguments import add_corpus_arguments, add_options, job_of, print_counts, with_options
+from megatron_snow.config import Decontamination
+
+HELP = "drop documents that hold text of a benchmark"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    add_corpus_arguments(parser)
+    add_options(parser, Decontamination)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Decontaminate, and print what was kept and dropped."""
+    from megatron_snow.corpus.stages import decontaminate
+
+    job = job_of(args, "decontaminate-corpus", lambda corpus: replace(corpus, decontamination=with_options(corpus.decontamination, args)))
+    output = job.output("decontaminated")
+    print_counts(decontaminate(job.corpus, job.inputs("deduplicated"), output, job.workers, job.executor), output)

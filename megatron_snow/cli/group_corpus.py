@@ -1,0 +1,38 @@
+"""Put the documents of a language and repository next to each other, and hold some out.
+
+    megatron-snow group-corpus --input corpus/decontaminated --output corpus/grouped --held-out corpus/held_out
+    megatron-snow group-corpus --recipe examples/recipes/tiny_cpu.yaml --grouping repo
+
+Writes LANGUAGE-00000.parquet, ... with a column `group` (all-00000.parquet, ... with --grouping repo, which mixes languages).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from megatron_snow.cli.corpus_arguments import add_corpus_arguments, add_options, job_of, print_counts, with_options
+from megatron_snow.common.errors import UserError
+from megatron_snow.config import Corpus
+
+HELP = "group documents by language and repository"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    add_corpus_arguments(parser)
+    parser.add_argument("--held-out", metavar="DIR", help="folder of the held-out shards (default: the run's, else a sibling of --output)")
+    parser.add_argument("--seed", type=int, help="of the order of groups and files (default: the recipe's, else 1234)")
+    add_options(parser, Corpus, ("grouping", "held_out_share"))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Group, and print what came out."""
+    from megatron_snow.corpus.stages import group
+
+    job = job_of(args, "group-corpus", lambda corpus: with_options(corpus, args))
+    output = job.output("grouped")
+    held_out = Path(args.held_out) if args.held_out else job.workspace.corpus("held_out") if job.workspace else output.with_name("held_out")
+    if held_out.resolve() == output.resolve():
+        raise UserError(f"--held-out {held_out}: is --output itself; give it another folder")
+    print_counts(group(job.corpus, job.seed, job.inputs("decontaminated"), output, held_out, job.workers, job.executor), output)
