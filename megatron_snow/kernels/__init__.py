@@ -4,8 +4,7 @@ rms_norm(x, weight, eps), swiglu(gate_up), rope(x, cos, sin), attention(q, k, v,
 for shapes; vocab_parallel_cross_entropy: see `cross_entropy.py`. Imports torch, and nothing of ours but the errors.
 """
 
-from megatron_snow.kernels import fused, reference
-from megatron_snow.kernels.cross_entropy import vocab_parallel_cross_entropy
+from megatron_snow.kernels import cross_entropy, fused, reference
 from megatron_snow.kernels.registry import KERNELS_VARIABLE, Choice, Implementation, Registry
 
 REGISTRY = Registry()
@@ -16,12 +15,14 @@ REGISTRY.add("attention", "reference", reference.attention)
 REGISTRY.add("attention", "torch", fused.attention)
 REGISTRY.add("adamw_", "reference", reference.adamw_)
 REGISTRY.add("adamw_", "torch", fused.adamw_)
+REGISTRY.add("vocab_parallel_cross_entropy", "torch", cross_entropy.vocab_parallel_cross_entropy)
 
 rms_norm = REGISTRY.function("rms_norm")
 swiglu = REGISTRY.function("swiglu")
 rope = REGISTRY.function("rope")
 attention = REGISTRY.function("attention")
 adamw_ = REGISTRY.function("adamw_")
+vocab_parallel_cross_entropy = REGISTRY.function("vocab_parallel_cross_entropy")
 
 __all__ = [
     "KERNELS_VARIABLE", "REGISTRY", "Choice", "Implementation", "Registry",

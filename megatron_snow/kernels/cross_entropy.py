@@ -36,7 +36,7 @@ class _VocabParallelCrossEntropy(torch.autograd.Function):
         if group is not None:
             torch.distributed.all_reduce(top_R, op=ReduceOp.MAX, group=group)
         for block in _row_blocks(logits_RV):
-            sum_R[block] = logits_RV[block, :valid].float().sub_(top_R[block, None]).exp_().sum(-1)
+            sum_R[block] = (logits_RV[block, :valid].float() - top_R[block, None]).exp_().sum(-1)
         column_R = targets_R - first
         mine_R = (column_R >= 0) & (column_R < valid)
         column_R = column_R.where(mine_R, 0)
@@ -45,19 +45,19 @@ class _VocabParallelCrossEntropy(torch.autograd.Function):
             both = torch.stack((target_R, sum_R))
             torch.distributed.all_reduce(both, group=group)
             target_R, sum_R = both
-        normaliser_R = sum_R.log().add_(top_R)
-        ctx.save_for_backward(logits_RV, normaliser_R, column_R, mine_R)
+        ctx.save_for_backward(logits_RV, top_R, sum_R, column_R, mine_R)
         ctx.valid = valid
-        return normaliser_R - target_R
+        return sum_R.log() - (target_R - top_R)  # not (log + top) - target: at large logits that would cancel
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
-        logits_RV, normaliser_R, column_R, mine_R = ctx.saved_tensors
+        logits_RV, top_R, sum_R, column_R, mine_R = ctx.saved_tensors
         grad_R = grads[0].contiguous()
-        for block in _row_blocks(logits_RV):
-            wide = logits_RV[block, : ctx.valid].float().sub_(normaliser_R[block, None]).exp_()
-            wide.scatter_add_(1, column_R[block, None], -mine_R[block, None].float())
-            logits_RV[block, : ctx.valid] = wide.mul_(grad_R[block, None])
+        for block in _row_blocks(logits_RV) if ctx.valid else []:
+            wide = (logits_RV[block, : ctx.valid].float() - top_R[block, None]).exp_()
+            wide.mul_((grad_R[block] / sum_R[block])[:, None])
+            wide.scatter_add_(1, column_R[block, None], (-grad_R[block]).where(mine_R[block], 0.0)[:, None])
+            logits_RV[block, : ctx.valid] = wide
         logits_RV[:, ctx.valid :] = 0
         return logits_RV, None, None, None, None
 

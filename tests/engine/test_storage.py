@@ -1,0 +1,81 @@
+"""A checkpoint from a stranger: its metadata is a pickle, and must not run anything."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import pytest
+import torch
+import torch.distributed.checkpoint as torch_checkpoint
+from torch.distributed.checkpoint.filesystem import _StorageInfo
+
+from megatron_snow.common.errors import UserError
+from megatron_snow.engine import read_model
+from megatron_snow.engine.storage import METADATA_FILE, MetadataReader, PlainWriter
+
+pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+
+
+class Hostile:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def save_tensor(folder):
+    torch_checkpoint.save({"weight": torch.arange(6.0)}, storage_writer=PlainWriter(folder), no_dist=True)
+
+
+def test_hostile_metadata_is_refused_before_it_runs(tmp_path):
+    pickle.loads(pickle.dumps(Hostile(tmp_path / "ran")))
+    assert (tmp_path / "ran").is_dir(), "the pickle would not have done anything"
+    (tmp_path / METADATA_FILE).write_bytes(pickle.dumps(Hostile(tmp_path / "ran again")))
+    with pytest.raises(UserError, match=r"\.metadata: refused: it names posix\.mkdir"):
+        MetadataReader(tmp_path)
+    assert not (tmp_path / "ran again").exists()
+
+
+def test_hostile_common_state_is_refused_before_it_runs(tmp_path):
+    torch.save({"common": Hostile(tmp_path / "ran")}, tmp_path / "common.pt")
+    with pytest.raises(UserError, match=r"common\.pt: not the state of a checkpoint"):
+        read_model(tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_attribute_of_an_allowed_class_is_refused(tmp_path):
+    (tmp_path / METADATA_FILE).write_bytes(b"\x80\x04\x8c\x05torch\x8c\x04load\x93.")
+    with pytest.raises(UserError, match=r"names torch\.load"):
+        MetadataReader(tmp_path)
+
+
+def test_files_outside_the_folder_are_refused(tmp_path):
+    save_tensor(tmp_path)
+    metadata = MetadataReader(tmp_path).read_metadata()
+    for index, info in metadata.storage_data.items():
+        metadata.storage_data[index] = _StorageInfo("../secret.distcp", info.offset, info.length)
+    (tmp_path / METADATA_FILE).write_bytes(pickle.dumps(metadata))
+    with pytest.raises(UserError, match=r"points outside its folder, to \.\./secret\.distcp"):
+        MetadataReader(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a pickle", pickle.dumps({"state": 1})], ids=["empty", "text", "other"])
+def test_damaged_metadata_is_named(tmp_path, content):
+    (tmp_path / METADATA_FILE).write_bytes(content)
+    with pytest.raises(UserError, match=r"\.metadata: refused"):
+        MetadataReader(tmp_path)
+
+
+def test_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"common\.pt: missing"):
+        read_model(tmp_path / "nothing")
+
+
+def test_same_tensors_give_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        save_tensor(tmp_path / name)
+    assert (tmp_path / "a" / METADATA_FILE).read_bytes() == (tmp_path / "b" / METADATA_FILE).read_bytes()
