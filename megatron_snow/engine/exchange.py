@@ -55,7 +55,9 @@ def write_model(folder: Path, tensors: Mapping[str, Tensor], model: Model, vocab
 
 def _check_tensors(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
     for name in sorted(tensors.keys() ^ shapes.keys()):
-        raise UserError(f"weight {name}: {'missing' if name in shapes else 'the model has no such weight'}; check num_layers and tie_embeddings")
+        raise UserError(
+            f"weight {name}: {'missing' if name in shapes else 'the model has no such weight'}; check num_layers and tie_embeddings"
+        )
     for name, shape in shapes.items():
         if tuple(tensors[name].shape) != shape:
             raise UserError(f"weight {name}: shape {list(tensors[name].shape)}, the model's is {list(shape)}")

@@ -26,6 +26,11 @@ def initial_weight(name: str, shape: tuple[int, ...], seed: int, model: Model) -
     return torch.empty(shape).normal_(0.0, std, generator=generator)
 
 
+def split_dimension(name: str) -> int:
+    """The dimension along which a matrix is split among tensor-parallel ranks."""
+    return 1 if name.endswith(_RESIDUAL) else 0
+
+
 def shard_of(name: str, whole: Tensor, rank: int, size: int, padded_vocab_size: int) -> Tensor:
     """The part of a whole weight that tensor-parallel `rank` of `size` holds (table in `spec.py`); rows of padding are zeros."""
     if whole.dim() == 1:
@@ -34,4 +39,4 @@ def shard_of(name: str, whole: Tensor, rank: int, size: int, padded_vocab_size: 
         whole = pad(whole, (0, 0, 0, padded_vocab_size - whole.size(0)))
     if name.endswith("linear_fc1.weight"):
         return torch.cat([half.chunk(size)[rank] for half in whole.chunk(2)])
-    return whole.chunk(size, dim=1 if name.endswith(_RESIDUAL) else 0)[rank]
+    return whole.chunk(size, dim=split_dimension(name))[rank]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from megatron.core.models.gpt import GPTModel
+from megatron.core.tensor_parallel import set_tensor_model_parallel_attributes
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from megatron_snow import kernels
 from megatron_snow.config import Recipe
 from megatron_snow.engine.groups import Groups
 from megatron_snow.engine.weights import EMBEDDING, OUTPUT, padded_vocab_size, weight_shapes
-from megatron_snow.model.initialisation import initial_weight, shard_of
+from megatron_snow.model.initialisation import initial_weight, shard_of, split_dimension
 from megatron_snow.model.spec import block_spec, transformer_config
 
 
@@ -60,6 +61,8 @@ class SnowCoder(GPTModel):
             name = self._checkpoint_name(local_name)
             whole = initial_weight(name, shapes[name], recipe.seed, recipe.model)
             parameter.copy_(shard_of(name, whole, group.rank(), group.size(), self.vocab_size))
+            # megatron-core sets these marks where it draws the weights itself; without them the gradient norm misses shards.
+            set_tensor_model_parallel_attributes(parameter, whole.dim() > 1, split_dimension(name), 1)
 
     def _checkpoint_name(self, name: str) -> str:
         """A parameter's name with the layer counted in the whole model; a tied output layer is the embedding."""
