@@ -18,6 +18,7 @@ from megatron_snow.config import Workspace, load_recipe
 from megatron_snow.datasets import IndexedDataset, PhaseData
 from megatron_snow.tokenizers import SentencePieceTokenizer
 
+CONSTANT = {"shape": "constant", "peak": 0.1}
 RECIPE = {
     "name": "small",
     "workspace": "runs/small",
@@ -28,8 +29,8 @@ RECIPE = {
     "parallel": {"processes": 2},
     "training": {"global_batch_size": 4, "micro_batch_size": 1},
     "phases": [
-        {"name": "first", "data": [{"dataset": "general"}], "tokens": 2560, "lr": {"shape": "constant", "peak": 0.1}},
-        {"name": "second", "data": [{"dataset": "general"}], "languages": {"C": 0.5}, "tokens": 1280, "lr": {"shape": "constant", "peak": 0.1}},
+        {"name": "first", "data": [{"dataset": "general"}], "tokens": 2560, "lr": CONSTANT},
+        {"name": "second", "data": [{"dataset": "general"}], "languages": {"C": 0.5}, "tokens": 1280, "lr": CONSTANT},
     ],
 }  # fmt: skip
 
