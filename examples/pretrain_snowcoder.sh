@@ -55,7 +55,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(( threads > 0 ? threads : 1 ))}
 # torchrun answers a signal by ending its ranks and exit code 1; so the ranks get it first hand, finish and save.
 "$python" -m torch.distributed.run "${where[@]}" --nproc-per-node "$ranks" --signals-to-handle SIGHUP,SIGQUIT "$0" "$@" &
 launcher=$!
-trap 'pkill -TERM -P "$launcher"' INT TERM
+trap 'pkill -TERM -P "$launcher" || kill -TERM "$launcher"' INT TERM
 while true; do
     wait "$launcher"
     code=$?

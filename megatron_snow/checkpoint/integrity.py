@@ -6,6 +6,7 @@ any byte anywhere is found. This guards against disks, kills and bad copies, not
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +18,7 @@ from megatron_snow.common.records import read_json, write_json
 
 MANIFEST = "manifest.json"
 COMMITTED = "COMMITTED"
+_SHOWN_BYTES = 1_000_000_000  # about a second of reading; from here on a bar shows the verification
 
 
 class DamagedCheckpoint(UserError):
@@ -68,11 +70,13 @@ def verify(folder: Path, *, weights: bool = True) -> dict[str, Any]:
     for name, entry in files.items():  # sizes first: a missing shard is found before gigabytes are read
         _check_size(folder, name, entry["bytes"])
     read = {name: entry for name, entry in files.items() if weights or "/" not in name}
-    with progress_bar(sum(entry["bytes"] for entry in read.values()), label=f"verify {folder.name}", unit="B") as bar:
+    total = sum(entry["bytes"] for entry in read.values())
+    with progress_bar(total, label=f"verify {folder.name}", unit="B") if total > _SHOWN_BYTES else nullcontext() as bar:
         for name, entry in read.items():
             if file_digest(folder / name) != entry["digest"]:
                 raise DamagedCheckpoint(f"{folder / name}: its digest differs from the one in {MANIFEST}; bytes were changed")
-            bar.update(entry["bytes"])
+            if bar is not None:
+                bar.update(entry["bytes"])
     return manifest
 
 

@@ -70,6 +70,7 @@ class BatchReader:
             row = int(np.flatnonzero((tokens >= size).any(1) | (tokens < 0).any(1))[0])
             source, _, _ = self.phase(step.planned).locate(rows[row])
             raise UserError(
-                f"{source.path}.bin: token {tokens[row].max()} is not below tokenizer.vocab_size {size}; tokenize it again with this run's tokenizer"
+                f"{source.path}.bin: token {tokens[row].max()} is not below tokenizer.vocab_size {size}; "
+                "it was made with another tokenizer, make it again with this run's"
             )
         return tokens

@@ -34,7 +34,7 @@ def agree(engine: Engine, decide: Callable[[], Value]) -> Value:
         if engine.is_main:
             raise UserError(message)
         raise SystemExit(EXIT_USER_ERROR)
-    return value  # type: ignore[return-value]
+    return value
 
 
 def finite_step(engine: Engine, tokens: Tensor, step: Step) -> StepResult:

@@ -36,9 +36,10 @@ class Run:
 
     def __str__(self) -> str:
         """One line; its first word is the number of processes (examples/pretrain_snowcoder.sh reads it)."""
-        processes, phases = self.recipe.parallel.processes, ", ".join(planned.phase.name for planned in self.plan.phases)
-        tokens = self.plan.step(self.plan.steps).total_tokens
-        return f"{processes} processes: {self.plan.steps} steps, {tokens:,} tokens in {phases}; {self.done} steps done; into {self.workspace.root}"
+        plan, processes = self.plan, self.recipe.parallel.processes
+        phases = ", ".join(planned.phase.name for planned in plan.phases)
+        work = f"{plan.steps} steps, {plan.step(plan.steps).total_tokens:,} tokens in {phases}"
+        return f"{processes} process{'es' * (processes > 1)}: {work}; {self.done} steps done; into {self.workspace.root}"
 
 
 def prepare(recipe: Recipe, workspace: Workspace, *, until_phase: str | None = None, recipe_file: str = "RECIPE") -> Run:

@@ -58,7 +58,7 @@ def test_literal_torchrun_says_our_message_first(tiny_run) -> None:  # type: ign
 def test_check_trains_nothing(tiny_run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     result = start(BASH, "--recipe", str(tiny_run.recipe), "--output", str(tmp_path / "out"), "--check")
     assert result.returncode == 0
-    assert result.stdout.startswith("1 processes: 8 steps")
+    assert result.stdout.startswith("1 process: 8 steps")
     assert not (tmp_path / "out").exists()
 
 

@@ -59,8 +59,8 @@ def test_output_without_tokens_uses_the_recipes_workspace(run, tmp_path: Path) -
 
 
 def test_tokenizer_of_another_size(run, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
-    message = refused(run, capsys, "--set", "tokenizer.vocab_size=512")
-    assert f"{run.workspace.tokenizer_model}: the tokenizer has 400 pieces, tokenizer.vocab_size is 512; set it to 400" in message
+    message = refused(run, capsys, "--set", "tokenizer.vocab_size=2048")
+    assert f"{run.workspace.tokenizer_model}: the tokenizer has 1024 pieces, tokenizer.vocab_size is 2048; set it to 1024" in message
 
 
 def test_missing_tokenizer(run, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
@@ -71,9 +71,9 @@ def test_missing_tokenizer(run, capsys: pytest.CaptureFixture[str]) -> None:  # 
 
 def test_token_beyond_the_vocabulary(run, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
     with IndexedWriter(run.workspace.tokens("general") / "Go", np.uint16) as writer:
-        writer.append([*[5] * 500, 400])
+        writer.append([*[5] * 500, 1024])
         writer.end_document()
-    assert "Go.bin: token 400 is not below tokenizer.vocab_size 400" in refused(run, capsys)
+    assert "Go.bin: token 1024 is not below tokenizer.vocab_size 1024" in refused(run, capsys)
 
 
 def test_damaged_index(run, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
@@ -96,7 +96,7 @@ def test_unknown_phase_and_benchmark(run, capsys: pytest.CaptureFixture[str]) ->
 
 def test_ranks_after_the_first_keep_silent(run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert run_verb("pretrain", ["--recipe", str(run.recipe), "--set", "tokenizer.vocab_size=512"]) == 2
+    assert run_verb("pretrain", ["--recipe", str(run.recipe), "--set", "tokenizer.vocab_size=2048"]) == 2
     assert capsys.readouterr().err == ""
 
 

@@ -73,15 +73,15 @@ def test_other_tokens_are_refused(begun) -> None:  # type: ignore[no-untyped-def
     general: Path = begun.workspace.tokens("general")
     for suffix in (".bin", ".idx"):
         (general / f"C{suffix}").unlink()
-    with pytest.raises(UserError, match="dataset general: .* holds other tokens"):
+    with pytest.raises(UserError, match=r"dataset general: .* holds other tokens"):
         resume(begun)
 
 
-def test_other_tokenizer_is_refused(begun, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_other_tokenizer_is_refused(begun, code_documents: list, tmp_path: Path) -> None:  # type: ignore[no-untyped-def, type-arg]
     from megatron_snow.tokenizers import train_sentencepiece
 
     other = Workspace(tmp_path / "other").tokenizer_model
-    train_sentencepiece([Path(__file__).read_text() * 5], 400, other)
+    train_sentencepiece([document["content"] for document in code_documents[:40]], 1024, other)
     with pytest.raises(UserError, match="is not the tokenizer of the checkpoint"):
         resume(begun, f"tokenizer.model={other}")
 
