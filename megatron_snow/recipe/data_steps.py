@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
+from megatron_snow import datasets
 from megatron_snow.common.records import Manifest
 from megatron_snow.corpus import stages as corpus
-from megatron_snow.datasets.preprocess import tokenize_shards
 from megatron_snow.pipeline import shards_in
 from megatron_snow.recipe.context import Run
+from megatron_snow.tokenizers import SentencePieceTokenizer
 
 
 def _funnel(manifest: Manifest) -> str:
@@ -42,3 +44,60 @@ def group(run: Run) -> str:
     inputs, workspace = shards_in(run.workspace.corpus("decontaminated")), run.workspace
     outputs = workspace.corpus("grouped"), workspace.corpus("held_out")
     return _funnel(corpus.group(run.recipe.corpus, run.recipe.seed, inputs, *outputs, run.recipe.workers))
+
+
+def train_tokenizer(run: Run) -> str:
+    """Train the recipe's tokenizer, or take the one that it names."""
+    settings, workspace = run.recipe.tokenizer, run.workspace
+    if settings.model:
+        size = SentencePieceTokenizer.load(Path(settings.model), settings.vocab_size).vocab_size
+        return f"{settings.model}: {size:,} pieces, as the recipe names it"
+    inputs = shards_in(workspace.corpus("grouped"))
+    manifest = datasets.train_tokenizer(
+        inputs, workspace.tokenizer_folder, vocab_size=settings.vocab_size, train_bytes=settings.train_bytes, seed=run.recipe.seed
+    )
+    return f"{settings.vocab_size:,} pieces from {manifest.counts['bytes'] / 1e6:.1f} MB"
+
+
+def _tokenize(run: Run, folder: Path, dataset: str) -> str:
+    """Grouped shards to tokens/DATASET. A folder without shards gives an empty dataset, which its manifest says."""
+    inputs = sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
+    model = run.workspace.tokenizer_model if not run.recipe.tokenizer.model else Path(run.recipe.tokenizer.model)
+    counts = datasets.tokenize_shards(inputs, model, run.workspace.tokens(dataset), run.recipe.workers).counts
+    tokens, size = counts.get("tokens", 0), counts.get("bytes", 0)
+    return f"{dataset}: {tokens:,} tokens" + (f", {size / tokens:.2f} bytes a token" if tokens else "")
+
+
+def tokenize_corpus(run: Run) -> str:
+    lines = [_tokenize(run, run.workspace.corpus(stage), dataset) for stage, dataset in (("grouped", "general"), ("held_out", "held_out"))]
+    return "; ".join(lines)
+
+
+def annotate(run: Run) -> str:
+    """Train the head, score documents, select the top (paper 2.3)."""
+    from megatron_snow import annotator  # torch and transformers: only where a neural model works
+
+    head = annotator.train_annotator(run.recipe, run.workspace).counts
+    scored = annotator.score_documents(run.recipe, run.workspace).counts
+    selected = annotator.select_top(run.recipe, run.workspace).counts
+    return (
+        f"AUC {head['held_out_auc_permille'] / 1000:.3f} on held-out documents; scored {scored['documents']:,}; "
+        f"selected {selected['documents']:,} documents, {selected['tokens']:,} tokens"
+    )
+
+
+def tokenize_selected(run: Run) -> str:
+    return _tokenize(run, run.workspace.annotator("selected"), "selected")
+
+
+def synthesize(run: Run) -> str:
+    """Ask the LLM; the answers that pass become documents (paper 2.4)."""
+    from megatron_snow.synthesis import synthesize_documents
+
+    counts = Counter(synthesize_documents(run.recipe, run.workspace).counts)
+    line = f"accepted {counts['accepted']} of {counts['requested']} answers, {counts['completion_tokens']:,} tokens generated"
+    return line if counts["accepted"] else f"{line}; phases that name the synthetic dataset run on their other datasets"
+
+
+def tokenize_synthetic(run: Run) -> str:
+    return _tokenize(run, run.workspace.synthesis("documents"), "synthetic")

@@ -15,18 +15,29 @@ from megatron_snow.recipe.context import Run
 
 def train_phase(run: Run, *, phase: Phase) -> str:
     """Train until the end of a phase, in processes of its own: as many as the recipe says, under torchrun."""
+    from megatron_snow.training import prepare
+
+    # Checks recipe and data, and starts no processes for a phase that is done.
+    planned = prepare(run.recipe, run.workspace, until_phase=phase.name, recipe_file=str(run.recipe_file))
+    if planned.done < planned.last_step:
+        _launch(run, phase)
+    return _last_step(run, planned.last_step)
+
+
+def _launch(run: Run, phase: Phase) -> None:
     processes = run.recipe.parallel.processes
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
     command += ["-m", "megatron_snow", "pretrain", "--recipe", str(run.recipe_file), "--output", str(run.workspace.root)]
     environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), **os.environ}
     code = subprocess.run([*command, "--until-phase", phase.name], env=environment, check=False).returncode
     if code:
-        raise UserError(f"phase {phase.name}: training ended with exit code {code}; its message stands above; mend it and run the same command again")
-    return _last_step(run)
+        raise UserError(
+            f"phase {phase.name}: training ended with exit code {code}; its message stands above; mend it and run the same command again"
+        )
 
 
-def _last_step(run: Run) -> str:
-    *_, last = read_json_lines(run.workspace.metrics)
+def _last_step(run: Run, step: int) -> str:
+    last = next(record for record in read_json_lines(run.workspace.metrics) if record["step"] == step)
     return f"step {last['step']:,}, {last['tokens'] / 1e6:.2f} M tokens, loss {last['loss']:.3f}"
 
 
