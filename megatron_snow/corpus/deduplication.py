@@ -58,8 +58,9 @@ def cluster_documents(inputs: Sequence[Path], prefix: Path, parameters: Mapping[
     exact = _exact_survivors(entries)
     survivors = sorted(set(exact.values()))
     hashed = [entry for entry in survivors if signatures[entry]]
-    matrix = np.frombuffer(b"".join(signatures[entry] for entry in hashed), np.uint32).reshape(len(hashed), -1)
-    groups = list(buckets(matrix, parameters["bands"], parameters["rows"])) if hashed else []
+    matrix = np.frombuffer(b"".join(signatures[entry] for entry in hashed), np.uint32)
+    matrix = matrix.reshape(len(hashed), parameters["bands"] * parameters["rows"])
+    groups = list(buckets(matrix, parameters["bands"], parameters["rows"]))
     texts = _shingles_of(hashed, groups, shards, parameters["ngram"])
     components = connect(groups, len(hashed), texts.__getitem__, parameters["threshold"])
     near = {entry: hashed[components.find(number)] for number, entry in enumerate(hashed)}  # sorted: the root is the survivor

@@ -1,7 +1,8 @@
 """Archives as repositories: tar (plain or compressed), zip and wheels, read without unpacking to disk.
 
 Nothing is ever written from an archive, so a member called ../x or /x can do no harm; it is dropped
-and counted all the same. A member is read up to the size limit only, so a bomb costs no memory.
+and counted all the same. A member is read up to the size it declares and only where that is within
+the limit, so a bomb costs no memory.
 """
 
 from __future__ import annotations
@@ -51,9 +52,7 @@ def read_archive(part: Part, limits: Limits) -> Iterator[RawFile]:
             if not plain or not may_be_source(path) or ".dist-info/" in path:
                 continue
             dropped = "unsafe_path" if _leaves(name) else "too_large" if size > limits.max_file_bytes else ""
-            data = b"" if dropped else read(limits.max_file_bytes + 1)
-            if len(data) > limits.max_file_bytes:  # it declared less than it holds
-                data, dropped = b"", "too_large"
+            data = b"" if dropped else read(size)
             yield RawFile(part.repository, path, licence, f"{part.path}!{name}", data, "", dropped, size)
     except _DAMAGED as error:
         raise UserError(f"{part.path}: damaged archive ({error}); fetch it again or take it out of corpus.sources") from error

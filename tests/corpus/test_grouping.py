@@ -1,0 +1,116 @@
+"""Groups lie together in a seeded order, nothing is lost, and what is held out is apart."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from megatron_snow.config import Corpus, Source
+from megatron_snow.corpus.held_out import HeldOut, hold_out, unit_of
+from megatron_snow.corpus.stages import collect, group
+from megatron_snow.pipeline import read_documents, shards_in
+
+Rows = list[dict[str, Any]]
+
+
+def rows_of(shards: list[Path]) -> Rows:
+    return [row for shard in shards for row in read_documents(shard)]
+
+
+@pytest.fixture(scope="module")
+def collected(checkouts: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("collected")
+    collect(Corpus(sources=(Source("folder", str(checkouts)),)), 1, folder)
+    return shards_in(folder)
+
+
+def test_rows_of_a_group_are_consecutive_and_nothing_is_lost(collected: list[Path], tmp_path: Path) -> None:
+    manifest = group(Corpus(held_out_share=0.1), 1, collected, tmp_path / "grouped", tmp_path / "held_out")
+    training, held_out = rows_of(shards_in(tmp_path / "grouped")), rows_of(shards_in(tmp_path / "held_out"))
+    assert Counter(row["provenance"] for row in training + held_out) == Counter(row["provenance"] for row in rows_of(collected))
+    assert manifest.counts["kept"] == len(training)
+    for shard in shards_in(tmp_path / "grouped"):
+        rows = rows_of([shard])
+        runs = [name for name, _ in groupby(row["group"] for row in rows)]
+        assert len(runs) == len(set(runs))
+        assert {row["language"].replace(" ", "-") for row in rows} == {shard.stem.rpartition("-")[0]}
+        assert all(row["group"] == f"{row['language']}/{row['repository']}" for row in rows)
+
+
+def test_file_order_in_a_group_is_seeded_and_random(collected: list[Path], tmp_path: Path) -> None:
+    paths = {}
+    for seed in (1, 2):
+        group(Corpus(held_out_share=0.0), seed, collected, tmp_path / f"{seed}", tmp_path / f"held-{seed}")
+        rows = rows_of(shards_in(tmp_path / f"{seed}"))
+        paths[seed] = [row["path"] for row in rows if row["group"] == "Python/asyncio"]
+    assert sorted(paths[1]) == sorted(paths[2])
+    assert paths[1] != paths[2]
+    assert paths[1] != sorted(paths[1])
+
+
+def test_result_does_not_depend_on_the_shards_or_workers(collected: list[Path], tmp_path: Path, write_shard: Callable[..., Path]) -> None:
+    rows = rows_of(collected)
+    random.Random(3).shuffle(rows)
+    shuffled = [write_shard(tmp_path / "in" / f"{n}.parquet", *rows[n::3]) for n in range(3)]
+    one = group(Corpus(held_out_share=0.1), 1, collected, tmp_path / "a", tmp_path / "a-held", workers=1)
+    two = group(Corpus(held_out_share=0.1), 1, shuffled, tmp_path / "b", tmp_path / "b-held", workers=2)
+    assert one.outputs == two.outputs
+
+
+@pytest.mark.parametrize(("grouping", "datasets"), [("repo", {"all"}), ("file", None)])
+def test_other_groupings_hold_out_the_same(collected: list[Path], tmp_path: Path, grouping: Any, datasets: set[str] | None) -> None:
+    group(Corpus(held_out_share=0.1), 1, collected, tmp_path / "a", tmp_path / "a-held")
+    group(Corpus(held_out_share=0.1, grouping=grouping), 1, collected, tmp_path / "b", tmp_path / "b-held")
+    assert [row["id"] for row in rows_of(shards_in(tmp_path / "a-held"))] == [row["id"] for row in rows_of(shards_in(tmp_path / "b-held"))]
+    rows = rows_of(shards_in(tmp_path / "b"))
+    if grouping == "repo":
+        assert {path.stem.rpartition("-")[0] for path in shards_in(tmp_path / "b")} == datasets
+        languages: dict[str, set[str]] = defaultdict(set)
+        for row in rows:
+            languages[row["group"]].add(row["language"])
+        assert languages["numpy-headers"] >= {"C"}
+        assert all(row["group"] == row["repository"] for row in rows)
+    else:
+        assert len({row["group"] for row in rows}) == len(rows)
+
+
+def documents(*sizes: tuple[str, str, int]) -> list[tuple[str, str, str, int]]:
+    return [(repository, path, f"id-{number}", size) for number, (repository, path, size) in enumerate(sizes)]
+
+
+def held(rows: list[tuple[str, str, str, int]], chosen: HeldOut) -> list[tuple[str, str, str, int]]:
+    return [row for row in rows if unit_of(chosen.level, *row[:3]) in chosen.units]
+
+
+def test_whole_repositories_are_held_out_where_there_are_many() -> None:
+    rows = documents(*((f"r{n % 50}", f"{n}.py", 100) for n in range(1000)))
+    chosen = hold_out(rows, 0.1, 1, "Python")
+    assert chosen.level == "repository"
+    assert 0.05 <= sum(row[3] for row in held(rows, chosen)) / 100_000 <= 0.15
+    assert hold_out(list(reversed(rows)), 0.1, 1, "Python") == chosen
+    assert hold_out(rows, 0.1, 2, "Python") != chosen
+
+
+def test_one_giant_repository_is_never_held_out() -> None:
+    rows = documents(*(("giant", f"d{n}/{n}.c", 10_000) for n in range(100)), ("a", "a.c", 10), ("b", "b.c", 10), ("c", "c.c", 10))
+    chosen = hold_out(rows, 0.02, 1, "C")
+    assert chosen.level == "folder"
+    assert 0 < sum(row[3] for row in held(rows, chosen)) <= 0.03 * 1_000_030
+
+
+def test_a_language_in_one_folder_holds_out_documents() -> None:
+    rows = documents(*(("only", f"{n}.sql", 1000) for n in range(12)))
+    chosen = hold_out(rows, 0.02, 1, "SQL")  # budget 240 bytes: less than any document
+    assert chosen.level == "document"
+    assert len(held(rows, chosen)) == 1
+
+
+def test_few_documents_or_no_share_hold_nothing_out() -> None:
+    assert hold_out(documents(*(("r", f"{n}", 10) for n in range(9))), 0.2, 1, "Go").units == []
+    assert hold_out(documents(*((f"r{n}", f"{n}", 10) for n in range(99))), 0.0, 1, "Go").units == []
