@@ -30,7 +30,7 @@ def checkouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture()
+@pytest.fixture
 def write_shard() -> Callable[..., Path]:
     """Write documents, given by some of their columns, to a shard."""
 

@@ -11,7 +11,8 @@ from megatron_snow.common.errors import UserError
 from megatron_snow.pipeline import DOCUMENT, ShardWriter, count_rows, read_documents, read_table, schema_of, shards_in
 
 ROW = {
-    "id": "0" * 32, "repository": "a/b", "path": "é.py", "language": "Python", "licence": "", "size": 5, "provenance": "p", "content": "x = 1",
+    "id": "0" * 32, "repository": "a/b", "path": "é.py", "language": "Python", "licence": "", "size": 5, "provenance": "p",
+    "content": "x = 1",
 }  # fmt: skip
 
 

@@ -27,7 +27,7 @@ def functions(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("stage_functions")
 
 
-@pytest.fixture()
+@pytest.fixture
 def inputs(tmp_path: Path) -> list[Path]:
     (tmp_path / "in").mkdir()
     for name in "abcd":
