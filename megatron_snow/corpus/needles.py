@@ -2,8 +2,9 @@
 
 Texts are compared as words (`\\w+`, without case), so white space and punctuation do not matter. Any
 run of n words of a docstring or a solution counts (DeepSeek-Coder: 10); a text with fewer words counts
-whole. What says too little to be a leak is left out and counted: a text under MIN_WORDS words
-(`return n % 1.0`), and a run with under MIN_WORDS words other than numbers (`[1, 2, 3, ..., 10]`).
+whole. What says too little to be a leak is left out and counted: a text of under MIN_WORDS words
+(`return n % 1.0`), and a run with under MIN_TELLING different words of two letters or more (`[1, 2,
+..., 10]`, `a, b, ..., j`, `for i in range(n) for j in range(n)`).
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from megatron_snow.corpus.shingles import ngram_hashes, word_hashes
 from megatron_snow.tasks import Problem
 
 MIN_WORDS = 6  # below it HumanEval's needles are idioms: "return sorted(set(l))", "return a + b"
+MIN_TELLING = 4  # with 3, loops over two ranges drop NumPy-style code and say nothing of a benchmark
 
 _WORD = re.compile(r"\w+")
+_TELLING = re.compile(r"[^\W\d]{2}")  # begins with two letters
 _TABLE_BITS = 22  # 4 MB: with HumanEval's 12,000 runs one word in 350 is looked up in vain
 
 
@@ -83,8 +86,8 @@ class Index:
     def _add(self, number: int, text: str, ngram: int) -> None:
         words = _WORD.findall(text)
         length = min(ngram, len(words))
-        telling = [not word.isdigit() for word in words]
-        starts = [start for start in range(len(words) - length + 1) if sum(telling[start : start + length]) >= MIN_WORDS]
+        runs = [words[start : start + length] for start in range(len(words) - length + 1)] if length >= MIN_WORDS else []
+        starts = [start for start, run in enumerate(runs) if len({word for word in run if _TELLING.match(word)}) >= MIN_TELLING]
         if not starts:
             self.trivial += 1
             return

@@ -102,10 +102,10 @@ def decontaminate(corpus: Corpus, inputs: list[Path], output: Path, workers: int
     """Drop documents that hold text of a benchmark; SHARD.hits.jsonl beside each shard names every hit."""
     started = time.monotonic()
     benchmarks, ngram = corpus.decontamination.benchmarks, corpus.decontamination.ngram
-    reading = Stage("decontaminate: needles", 1, read_needles, {"benchmarks": list(benchmarks), "ngram": ngram}, (".json",))
+    reading = Stage("decontaminate: needles", 2, read_needles, {"benchmarks": list(benchmarks), "ngram": ngram}, (".json",))
     needles = output / WORK / "needles"
     run_stage(reading, [Task("needles", tuple(benchmark_path(name) for name in benchmarks))], needles)
-    stage = Stage("decontaminate", 1, decontaminate_shard, {"ngram": ngram}, (".parquet", HITS))
+    stage = Stage("decontaminate", 2, decontaminate_shard, {"ngram": ngram}, (".parquet", HITS))
     tasks = tasks_by_shard(inputs, also=[needles / "needles.json"])
     return run_stage(stage, tasks, output, executor=executor, workers=workers, started=started)
 

@@ -43,21 +43,33 @@ def test_standard_library_is_clean(index: Index, checkouts: Path) -> None:
     assert leaks == []
 
 
+WORDS = ["alpha", "beta", "gamma", "delta", "x", "y", "z", "7", "8", "tau", "phi"]
+
+
 def test_needle_boundaries() -> None:
-    nine, eleven = "a b c d e f g h i", "a b c d e f g h i j k"
+    nine, eleven = " ".join(WORDS[:9]), " ".join(WORDS)
     index = Index([Needle("b", "short", "solution", nine), Needle("b", "long", "docstring", eleven)], 10)
-    assert [leak.task for leak in index.leaks(f"x {nine} y")] == ["short"]
-    assert [leak.task for leak in index.leaks("A, B(c); d.e f\ng-h i")] == ["short"]
-    assert [leak.task for leak in index.leaks("b c d e f g h i j k")] == ["long"]  # ten of eleven words
-    assert index.leaks("a b c d e f g h") == []
-    assert index.leaks("b c d e f g h i") == []
+    assert [leak.task for leak in index.leaks(f"q {nine} q")] == ["short"]
+    assert [leak.task for leak in index.leaks("Alpha, BETA(gamma); delta.x y\nz-7 8")] == ["short"]
+    assert [leak.task for leak in index.leaks("beta gamma delta x y z 7 8 tau phi")] == ["long"]  # ten of eleven words
+    assert index.leaks(" ".join(WORDS[:8])) == []
+    assert index.leaks(" ".join(WORDS[1:9])) == []
+    assert index.leaks(" ".join(WORDS[2:])) == []
 
 
-def test_what_says_too_little_is_counted() -> None:
-    short = " ".join("abcdefgh"[: MIN_WORDS - 1])
-    index = Index([Needle("b", "t", "solution", short), Needle("b", "n", "docstring", "1 2 3 4 5 6 7 8 9 10 11 12")], 10)
-    assert index.trivial == 2
-    assert index.leaks(f"{short} 1 2 3 4 5 6 7 8 9 10 11 12") == []
+@pytest.mark.parametrize(
+    "text",
+    [
+        " ".join(WORDS[: MIN_WORDS - 1]),
+        "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]",
+        "a, b, c, d, e, f, g, h, i, j, k",
+        "for i in range(n) for j in range(n)",
+    ],
+)
+def test_what_says_too_little_is_counted(text: str) -> None:
+    index = Index([Needle("b", "t", "solution", text)], 10)
+    assert index.trivial == 1
+    assert index.leaks(text) == []
 
 
 def test_docstrings_of_prompts() -> None:
