@@ -1,4 +1,4 @@
-"""What tests of several folders share: real code as shards, a small tokenizer, a pool of gloo processes, the recipe of a tiny model, a tiny run."""
+"""What tests of several folders share: real code as shards, a small tokenizer, a pool of gloo processes, a tiny model and run."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ from megatron_snow.common.errors import UserError
 from megatron_snow.config import Recipe
 from megatron_snow.engine.common_state import CommonState, read_common
 from megatron_snow.engine.groups import Groups
-from megatron_snow.engine.storage import MetadataReader, PlainWriter
 from megatron_snow.engine.optimizer import owned_shards
+from megatron_snow.engine.storage import MetadataReader, PlainWriter
 
 STATE_PREFIX = "optimizer.state."
 _STATES = ("fp32_param", "exp_avg", "exp_avg_sq")

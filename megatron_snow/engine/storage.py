@@ -89,6 +89,6 @@ class PlainWriter(FileSystemWriter):
     def __init__(self, folder: str | Path) -> None:
         super().__init__(str(folder), thread_count=1, sync_files=True)
 
-    def storage_meta(self) -> None:  # type: ignore[override]
+    def storage_meta(self) -> StorageMeta | None:
         """Nothing: the same weights give the same bytes."""
         return None

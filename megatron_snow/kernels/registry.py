@@ -53,7 +53,7 @@ class Registry:
             named = [item for item in candidates if item.name == forced]
             if named and not named[0].usable():
                 return Choice(op, named[0], f"{KERNELS_VARIABLE}={forced}")
-        refused = []
+        refused: list[str] = []
         for item in reversed(candidates):
             reason = item.usable()
             if not reason:

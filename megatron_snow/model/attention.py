@@ -43,7 +43,7 @@ class RotaryAttention(torch.nn.Module):
         cos, sin = rotary_table(query.size(0) * size, rank, size, query.size(-1), self.theta, query.device)
         query, key = kernels.rope(query, cos, sin), kernels.rope(key, cos, sin)
         if size == 1:
-            return kernels.attention(query, key, value).flatten(2)  # type: ignore[no-any-return]
+            return kernels.attention(query, key, value).flatten(2)
         key, value = (self._gather(x) for x in (key, value))
         outputs = []
         for chunk, positions in zip(query.chunk(2), zigzag_positions(key.size(0), rank, size).chunk(2)):

@@ -21,7 +21,8 @@ class RMSNorm(torch.nn.Module):
         super().__init__()
         device = torch.cuda.current_device()
         self.weight = torch.nn.Parameter(torch.ones(hidden_size, dtype=config.params_dtype, device=device))
-        self.weight.sequence_parallel = config.sequence_parallel  # megatron-core sums the gradients of marked parameters
+        # megatron-core sums the gradients of parameters that are so marked.
+        setattr(self.weight, "sequence_parallel", config.sequence_parallel)  # noqa: B010
         self.eps = eps
 
     def forward(self, x_SBH: Tensor) -> Tensor:
