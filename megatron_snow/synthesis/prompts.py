@@ -1,0 +1,32 @@
+"""The one prompt: OSS-Instruct adapted to code files (paper 2.4; Magicoder, arXiv 2312.02120).
+
+The paper does not print its prompt. What is known (authors' rebuttal): the model rephrases a seed
+file into a higher-quality, problem-solving-oriented code file, not a question and an answer, and a
+key instruction is that the file should improve a developer's ability in language comprehension,
+reasoning, algorithms and mathematics.
+"""
+
+from __future__ import annotations
+
+from string import Template
+
+# Raised with every change of the text: it is part of a document's provenance.
+PROMPT = "code-file-v1"
+
+SYSTEM = "You are an expert programmer who writes clear, correct and self-contained code files."
+
+_USER = Template("""\
+Here is a piece of $language code:
+
+```$fence
+$seed
+```
+
+Rewrite it into a new, high-quality, self-contained $language file that solves a concrete problem. The file should improve \
+a developer's ability in language comprehension, reasoning, algorithms and mathematics: explain the problem and the idea in \
+comments or docstrings, then solve it with complete functions. Answer with the code of the file alone, in one code block.""")
+
+
+def user_prompt(seed: str, language: str) -> str:
+    """The prompt for one seed."""
+    return _USER.substitute(seed=seed, language=language, fence=language.lower())
