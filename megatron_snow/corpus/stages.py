@@ -5,6 +5,7 @@ Each returns the manifest of its output folder; what it prepares lies in the fol
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -60,6 +61,8 @@ def _read_until_full(corpus: Corpus, listing: list[Path], selection: Selection, 
             selection.add(blocks / f"{path.stem}.parquet")
         position, number = position + len(new), number + 1
     selection.add_unread(listing[position:])
+    for stale in sorted(work.glob("round-*"))[number:]:  # of a run with a larger limit
+        shutil.rmtree(stale)
 
 
 def _reading(corpus: Corpus) -> Stage:

@@ -13,7 +13,7 @@ import pytest
 
 from megatron_snow.config import Corpus, Source
 from megatron_snow.corpus.held_out import HeldOut, hold_out, unit_of
-from megatron_snow.corpus.stages import collect, group
+from megatron_snow.corpus.stages import collect, decontaminate, deduplicate, filter_documents, group
 from megatron_snow.pipeline import read_documents, shards_in
 
 Rows = list[dict[str, Any]]
@@ -78,6 +78,15 @@ def test_other_groupings_hold_out_the_same(collected: list[Path], tmp_path: Path
         assert all(row["group"] == row["repository"] for row in rows)
     else:
         assert len({row["group"] for row in rows}) == len(rows)
+
+
+def test_empty_corpus_passes_every_stage(tmp_path: Path, write_shard: Callable[..., Path]) -> None:
+    shard = write_shard(tmp_path / "in" / "s.parquet", {"content": "=" * 2000})
+    filter_documents(Corpus(), [shard], tmp_path / "filtered")
+    deduplicate(Corpus(), shards_in(tmp_path / "filtered"), tmp_path / "deduplicated")
+    decontaminate(Corpus(), shards_in(tmp_path / "deduplicated"), tmp_path / "clean")
+    manifest = group(Corpus(), 1, shards_in(tmp_path / "clean"), tmp_path / "grouped", tmp_path / "held_out")
+    assert manifest.outputs == {}
 
 
 def documents(*sizes: tuple[str, str, int]) -> list[tuple[str, str, str, int]]:

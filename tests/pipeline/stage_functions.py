@@ -11,7 +11,7 @@ from typing import Any
 
 
 def upper(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) -> Mapping[str, int]:
-    """The input's text in capitals, once a second input is there with that in front; slow on demand."""
+    """The inputs' text in capitals, and an ending; slow on demand."""
     time.sleep(parameters.get("seconds", 0))
     text = "".join(path.read_text() for path in inputs).upper() + parameters.get("ending", "")
     prefix.with_name(prefix.name + ".txt").write_text(text)
