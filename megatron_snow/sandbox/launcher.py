@@ -265,6 +265,7 @@ def run(settings: dict[str, Any], source: bytes, ready: int, verdict: int) -> No
     sys.argv[:] = ["solution.py"]
     module = sys.modules["__main__"] = ModuleType("__main__")
     runner = os.getpid()
+    sys.setrecursionlimit(sys.getrecursionlimit() + 6)  # our frames and exec, which a script would not have below it
     os.close(ready)
     try:
         exec(compile(source, "solution.py", "exec"), module.__dict__)

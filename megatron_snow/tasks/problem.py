@@ -67,12 +67,14 @@ def _of_mbpp(record: Mapping[str, Any]) -> Problem:
         raise FieldError("field 'test_list' is empty")
     setup = [str(record.get("test_setup_code") or ""), *record.get("test_imports", [])]
     body = textwrap.indent("\n".join(assertions).replace("\r\n", "\n"), "    ")
+    entry_point = _called(code, assertions[0])
+    head = f"def check(candidate, {entry_point}={entry_point}):"  # the default keeps a solution that is itself named check
     return Problem(
         task_id=f"Mbpp/{_text(record, 'task_id')}",
         prompt=f'"""\n{sentence}\n{assertions[0]}\n"""\n',
-        entry_point=_called(code, assertions[0]),
+        entry_point=entry_point,
         canonical_solution=code,
-        test="\n".join([*filter(None, setup), "", "def check(candidate):", body, ""]),
+        test="\n".join([*filter(None, setup), "", head, body, ""]),
     )
 
 

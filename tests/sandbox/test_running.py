@@ -47,6 +47,12 @@ def test_verdicts(source: str, status: str, detail: str) -> None:
     assert outcome.detail == detail
 
 
+def test_recursion_goes_as_deep_as_in_a_script(tmp_path: Path) -> None:
+    source = "depth = 0\ndef dive():\n    global depth\n    depth += 1\n    dive()\ntry: dive()\nexcept RecursionError: pass\nraise ValueError(depth)"
+    script = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=False)
+    assert run_python(source, timeout_seconds=5.0).detail == script.stderr.splitlines()[-1]
+
+
 def test_many_keep_their_order() -> None:
     sources = [f"import time; time.sleep({0.1 if number % 3 == 0 else 0}); raise ValueError({number})" for number in range(9)]
     outcomes = run_many(sources, timeout_seconds=5.0, workers=4)

@@ -42,6 +42,19 @@ def test_plain_and_gzip_files_are_equal(tmp_path: Path) -> None:
     assert [problem.task_id for problem in load_benchmark(plain)] == ["T/0", "T/1"]
 
 
+def test_an_mbpp_solution_may_be_called_check(tmp_path: Path) -> None:
+    record = {
+        "task_id": 56,
+        "prompt": "Check it.",
+        "code": "def check(n): return n == 2",
+        "test_list": ["assert check(2)", "assert not check(3)"],
+    }
+    (problem,) = load_benchmark(write(tmp_path / "mbpp.jsonl", record))
+    exec(f"{problem.prompt}{problem.canonical_solution}\n{problem.test}\ncheck(check)", {})
+    with pytest.raises(AssertionError):
+        exec(f"def check(n): return n == 3\n{problem.test}\ncheck(check)", {})
+
+
 def test_mbpp_records(tmp_path: Path) -> None:
     record = {
         "task_id": 7,
@@ -52,9 +65,7 @@ def test_mbpp_records(tmp_path: Path) -> None:
     }
     (problem,) = load_benchmark(write(tmp_path / "mbpp.jsonl", record))
     assert (problem.task_id, problem.entry_point) == ("Mbpp/7", "double")
-    namespace: dict = {}
-    exec(problem.prompt + problem.canonical_solution + "\n" + problem.test, namespace)
-    namespace["check"](namespace["double"])
+    exec(problem.prompt + problem.canonical_solution + "\n" + problem.test + "\ncheck(double)", {})
     with pytest.raises(AssertionError):
         exec(problem.prompt + "def double(x): return x\n" + problem.test + "\ncheck(double)", {})
 
