@@ -15,29 +15,31 @@ import logging
 import os
 
 from megatron_snow.cli.arguments import add_recipe_arguments, recipe_of
-from megatron_snow.common.errors import EXIT_USER_ERROR, UserError
+from megatron_snow.common.errors import UserError
 from megatron_snow.config import Recipe, check_recipe
 from megatron_snow.training import Run, prepare
+from megatron_snow.training.speaking import fall_silent, speaks_for_machine
 
 HELP = "train the phases of a recipe"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
     add_recipe_arguments(parser)
     parser.add_argument("--until-phase", metavar="NAME", help="stop at the end of this phase")
     parser.add_argument("--check", action="store_true", help="check recipe and data, print one line and exit")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    speaks = os.environ.get("LOCAL_RANK", "0") == "0"
-    if not speaks:
+    """Check, then train or say that nothing is left to do; each rank runs this."""
+    if not speaks_for_machine():
         logging.getLogger("megatron_snow").setLevel(logging.ERROR)
     try:
         prepared = _prepare(arguments)
     except UserError:
-        if speaks:
+        if speaks_for_machine():
             raise
-        return EXIT_USER_ERROR  # the first rank of this machine found the same and says it
+        fall_silent()
     if arguments.check:
         print(prepared)
         return 0

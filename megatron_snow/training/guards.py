@@ -13,9 +13,10 @@ from typing import IO, TypeVar
 
 from torch import Tensor
 
-from megatron_snow.common.errors import EXIT_USER_ERROR, UserError
+from megatron_snow.common.errors import UserError
 from megatron_snow.engine import Engine, StepResult
 from megatron_snow.training.phases import Step
+from megatron_snow.training.speaking import fall_silent
 
 Value = TypeVar("Value")
 
@@ -33,7 +34,7 @@ def agree(engine: Engine, decide: Callable[[], Value]) -> Value:
     if message is not None:
         if engine.is_main:
             raise UserError(message)
-        raise SystemExit(EXIT_USER_ERROR)
+        fall_silent()
     return value
 
 
@@ -47,7 +48,7 @@ def finite_step(engine: Engine, tokens: Tensor, step: Step) -> StepResult:
         return engine.train_step(tokens, step.learning_rate)
     except FloatingPointError as error:
         if not engine.is_main:
-            raise SystemExit(EXIT_USER_ERROR) from None
+            fall_silent()
         phase, samples = step.phase, step.samples
         raise UserError(
             f"step {step.number}: {error}; samples {samples.start} to {samples.stop - 1} of phase {phase.name} were in the batch, "

@@ -43,7 +43,8 @@ def pretrain_run(run: Run) -> int:
 def _train(run: Run, engine: Engine) -> int:
     checkpoint = agree(engine, lambda: _newest_whole(run))
     if checkpoint is not None:
-        engine.load(checkpoint.model)
+        # Step 0 is a model from elsewhere (convert-from-hf): weights alone.
+        engine.load(checkpoint.model, optimizer=checkpoint.step > 0)
     if engine.is_main:
         save_recipe(run.recipe, run.workspace.root / "recipe.yaml")
     steps = range(checkpoint.step + 1 if checkpoint else 1, run.last_step + 1)
@@ -65,7 +66,7 @@ def _newest_whole(run: Run) -> Checkpoint | None:
 
 def _callbacks(run: Run, engine: Engine, steps: range, checkpoint: Checkpoint | None) -> list[Callback]:
     """In this order: a checkpoint comes after the lines that lead to it."""
-    known_data = checkpoint.state["data"] if checkpoint else {}
+    known_data = checkpoint.state.get("data", {}) if checkpoint else {}
     if not engine.is_main:
         return [HeldOutEvaluation(engine, run, None), CheckpointSaver(engine, run, [], known_data)]
     metrics, held_out = (StepLog(path, steps.start - 1) for path in (run.workspace.metrics, run.workspace.held_out_metrics))

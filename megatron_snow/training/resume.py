@@ -14,7 +14,8 @@ from megatron_snow.training.data import dataset_path, fingerprints
 from megatron_snow.training.phases import Plan
 
 # Layout (parallel.*, training.micro_batch_size), saving and evaluation may change; so may phases that have not begun.
-_FIXED = ("seed", "model", "tokenizer.vocab_size", "training.global_batch_size", "training.precision", "training.optimizer")
+_MODEL = ("model", "tokenizer.vocab_size")
+_PAST = ("seed", "training.global_batch_size", "training.precision", "training.optimizer")
 
 
 def check_unchanged(recipe: Recipe, checkpoint: Checkpoint, data: Workspace, tokenizer: Path) -> None:
@@ -40,7 +41,7 @@ def check_unchanged(recipe: Recipe, checkpoint: Checkpoint, data: Workspace, tok
 
 def _changed_keys(recipe: Recipe, before: Recipe, step: int) -> Iterator[tuple[str, Any, Any]]:
     old, new = recipe_to_dict(before), recipe_to_dict(recipe)
-    for key in _FIXED:
+    for key in (*_MODEL, *_PAST) if step else _MODEL:  # at step 0 there is a model and no past
         yield from _differences(key, _at(old, key), _at(new, key))
     for number, planned in enumerate(Plan(before).begun(step)):
         now = new["phases"][number] if number < len(new["phases"]) else None

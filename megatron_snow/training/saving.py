@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import megatron_snow
-from megatron_snow.common.errors import EXIT_USER_ERROR
 from megatron_snow.config import save_recipe
 from megatron_snow.engine import Engine
 from megatron_snow.training.data import fingerprints
 from megatron_snow.training.loop import Callback, StepDone
 from megatron_snow.training.metrics import StepLog
 from megatron_snow.training.run import Run
+from megatron_snow.training.speaking import fall_silent
 
 # A failed save is put down to a full disk when less than this is left.
 _FULL_BYTES = 16 << 20
@@ -53,7 +53,7 @@ class CheckpointSaver(Callback):
             if shutil.disk_usage(folder).free > _FULL_BYTES:
                 raise
             if not self._engine.is_main:  # the failure reached all ranks, one says it
-                raise SystemExit(EXIT_USER_ERROR) from None
+                fall_silent()
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._run.workspace.checkpoints)) from error
         if self._engine.is_main:
             save_recipe(self._run.recipe, folder / "recipe.yaml")

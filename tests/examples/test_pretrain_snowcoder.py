@@ -49,9 +49,9 @@ def test_bash_refuses_a_recipe_before_torchrun_starts(tiny_run) -> None:  # type
 
 
 def test_literal_torchrun_says_our_message_first(tiny_run) -> None:  # type: ignore[no-untyped-def]
-    result = start(LITERAL, "--recipe", "no-such-recipe.yaml")
+    result = start([LITERAL[0], "--nproc-per-node", "2", SCRIPT], "--recipe", "no-such-recipe.yaml")
     assert result.returncode == 1  # torchrun's own
-    assert "error: no-such-recipe.yaml: no such recipe" in result.stderr
+    assert result.stderr.count("error: no-such-recipe.yaml: no such recipe") == 1
     assert result.stderr.index("error: no-such-recipe") < result.stderr.index("ChildFailedError")
 
 

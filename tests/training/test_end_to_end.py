@@ -18,7 +18,7 @@ import torch
 
 from megatron_snow.checkpoint import CheckpointStore
 from megatron_snow.common.records import read_json_lines
-from megatron_snow.config import Workspace, load_recipe
+from megatron_snow.config import Workspace, load_recipe, save_recipe
 from megatron_snow.training import Plan
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -141,6 +141,25 @@ def test_loss_that_is_not_finite_stops_before_anything_is_saved(tiny_run, tmp_pa
     assert "Traceback" not in result.stderr
     assert CheckpointStore(Workspace(tmp_path).checkpoints, 2).steps()[-1] == 2
     assert all(math.isfinite(line["loss"]) for line in read_json_lines(tmp_path / "metrics.jsonl"))
+
+
+def test_weights_from_elsewhere_start_a_run(tiny_run, unbroken: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """A checkpoint of step 0 holds weights alone, as convert-from-hf leaves it; another seed is no change of a past."""
+    from megatron_snow.engine import read_model, write_model
+
+    recipe = load_recipe(tiny_run.recipe, ["seed=1"])
+    tensors = read_model(CheckpointStore(Workspace(unbroken).checkpoints, 2).at(8).model)
+
+    def write(folder: Path) -> None:
+        write_model(folder / "model", tensors, recipe.model, recipe.tokenizer.vocab_size)
+        save_recipe(recipe, folder / "recipe.yaml")
+
+    CheckpointStore(Workspace(tmp_path).checkpoints, 2).save(0, write, {}, keep_forever=True)
+    result = train(tiny_run, tmp_path, "--until-phase", "first")
+    assert result.returncode == 0, result.stderr
+    began, fresh = (next(read_json_lines(output / "metrics.jsonl")) for output in (tmp_path, unbroken))
+    assert began["step"] == 1
+    assert began["loss"] < fresh["loss"] - 0.2
 
 
 def test_two_runs_cannot_share_a_folder(tiny_run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
