@@ -44,6 +44,7 @@ def to_huggingface(checkpoint: Path, output: Path) -> LogitCheck:
     with atomic_folder(output) as folder:
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
         write_json(folder / "config.json", llama_config(recipe, tokenizer.eod, dtype))
+        shutil.copymode(folder / "config.json", folder / "model.safetensors")  # safetensors writes for the owner alone
         write_json(folder / "generation_config.json", {"do_sample": False, "eos_token_id": tokenizer.eod, "pad_token_id": tokenizer.eod})
         write_huggingface_tokenizer(source.tokenizer, folder)
         shutil.copyfile(source.tokenizer, folder / "tokenizer.model")

@@ -48,7 +48,16 @@ def test_verdicts(source: str, status: str, detail: str) -> None:
 
 
 def test_recursion_goes_as_deep_as_in_a_script(tmp_path: Path) -> None:
-    source = "depth = 0\ndef dive():\n    global depth\n    depth += 1\n    dive()\ntry: dive()\nexcept RecursionError: pass\nraise ValueError(depth)"
+    source = """
+depth = 0
+def dive():
+    global depth
+    depth += 1
+    dive()
+try: dive()
+except RecursionError: pass
+raise ValueError(depth)
+"""
     script = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=False)
     assert run_python(source, timeout_seconds=5.0).detail == script.stderr.splitlines()[-1]
 
