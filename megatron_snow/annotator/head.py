@@ -61,11 +61,12 @@ def fit_head(features: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> H
     """
     import torch
 
-    mean, scale = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64) + 1e-6
-    x_NH = torch.from_numpy((features - mean) / scale)
-    y_N = torch.from_numpy(labels.astype(np.float64))
     class_sums = np.where(labels, weights[labels].sum(), weights[~labels].sum())
-    sample_N = torch.from_numpy(weights / class_sums / 2)
+    sample = weights / class_sums / 2
+    mean = sample @ features
+    scale = np.sqrt(sample @ np.square(features - mean)) + 1e-6
+    x_NH = torch.from_numpy((features - mean) / scale)
+    y_N, sample_N = torch.from_numpy(labels.astype(np.float64)), torch.from_numpy(sample)
     weight_H = torch.zeros(features.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight_H, bias], max_iter=_ITERATIONS, tolerance_grad=1e-7, line_search_fn="strong_wolfe")
