@@ -14,9 +14,8 @@ from megatron_snow.common.checksums import file_digest
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.files import atomic_file, fsync
 from megatron_snow.common.progress import progress_bar
-from megatron_snow.common.records import read_json, write_json
+from megatron_snow.common.records import MANIFEST, read_json, write_json
 
-MANIFEST = "manifest.json"
 COMMITTED = "COMMITTED"
 _SHOWN_BYTES = 1_000_000_000  # about a second of reading; from here on a bar shows the verification
 

@@ -1,6 +1,6 @@
 """Say what this environment is, what is built, which optional parts are missing and how to get them.
 
-    megatron-snow doctor
+megatron-snow doctor
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     for title, rows in (("machine", _machine()), ("built", _built()), ("packages", _packages()), ("kernels", _kernels())):
         print(title)
         for name, value in rows:
-            print(f"  {name:<22}{value}")
+            print(f"  {name:<30}{value}")
 
 
 def _machine() -> Iterator[tuple[str, str]]:
@@ -85,8 +85,9 @@ def _packages() -> Iterator[tuple[str, str]]:
 
 def _kernels() -> Iterator[tuple[str, str]]:
     try:
-        from megatron_snow.kernels import registry
+        from megatron_snow.kernels import REGISTRY
     except ImportError as error:
-        yield "none", f"{error}"
+        yield "none", f"{error}; pip install 'megatron-snow[training]'"
         return
-    yield from registry.explain().items()
+    for choice in REGISTRY.explain():
+        yield choice.op, f"{choice.implementation.name:<14}{choice.reason}"

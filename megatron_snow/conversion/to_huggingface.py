@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import save_file
 
 from megatron_snow.checkpoint import Checkpoint, CheckpointStore, read_checkpoint
+from megatron_snow.common.checksums import file_digest
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.files import atomic_folder
-from megatron_snow.common.records import write_json
+from megatron_snow.common.records import MANIFEST, read_json, write_json
 from megatron_snow.config import Recipe, load_recipe
 from megatron_snow.conversion.check import LogitCheck, check_logits
 from megatron_snow.conversion.mapping import to_huggingface_weights
@@ -30,12 +31,15 @@ def to_huggingface(checkpoint: Path, output: Path) -> LogitCheck:
     """Convert `checkpoint`, a step's folder or a run's (its newest whole checkpoint), to the folder `output`.
 
     The folder appears only when transformers' logits agree with ours to 1e-5 of the largest (fp32). UserError
-    otherwise, and where the checkpoint is missing, damaged or of another vocabulary than its tokenizer.
+    otherwise, and where the checkpoint is missing, damaged or of another vocabulary than its tokenizer. What
+    `output` already holds of this very checkpoint stays.
     """
     from megatron_snow.engine import read_model
 
     _refuse_foreign(output)
     source = find_checkpoint(checkpoint)
+    if earlier := _earlier_check(source, output):
+        return earlier
     recipe = load_recipe(source.recipe)
     tokenizer = SentencePieceTokenizer.load(source.tokenizer, recipe.tokenizer.vocab_size)
     tensors = read_model(source.model)
@@ -95,8 +99,19 @@ def llama_config(recipe: Recipe, eod: int, dtype: str) -> dict[str, Any]:
     }
 
 
+def _earlier_check(source: Checkpoint, output: Path) -> LogitCheck | None:
+    """The check of a conversion of the same checkpoint, None where there is none."""
+    if not (output / RECORD).is_file():
+        return None
+    record = read_json(output / RECORD)
+    if record["checkpoint"].get("digest") != file_digest(source.path / MANIFEST):
+        return None
+    return LogitCheck(**{field.name: record["logit_check"][field.name] for field in dataclasses.fields(LogitCheck)})
+
+
 def _record(source: Checkpoint, dtype: str, check: LogitCheck) -> dict[str, Any]:
-    state = {key: source.state[key] for key in ("step", "samples", "tokens", "phase") if key in source.state}
+    state: dict[str, Any] = {key: source.state[key] for key in ("step", "samples", "tokens", "phase") if key in source.state}
+    state["digest"] = file_digest(source.path / MANIFEST)  # of the manifest, which holds the digest of every file
     figures = {**dataclasses.asdict(check), "relative_difference": check.relative_difference}
     return {"checkpoint": state, "dtype": dtype, "logit_check": figures, "torch": torch.__version__}
 

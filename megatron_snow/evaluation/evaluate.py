@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from megatron_snow import sandbox
+from megatron_snow.common.checksums import value_digest
 from megatron_snow.common.errors import UserError
-from megatron_snow.common.records import write_json
+from megatron_snow.common.records import read_json, write_json
 from megatron_snow.evaluation.checkers import canonical_completion, check_completions
 from megatron_snow.evaluation.completions import complete_benchmark, model_digest
 from megatron_snow.evaluation.scores import mean_pass_at_k
@@ -33,12 +34,17 @@ def evaluate(
 
     Keys: benchmark, problems, passed, pass_at_1, status ("done" | "not run"), reason, seconds, model (digest), outcomes (count of
     each status), generation and, by task, verdicts. Completions stay beside it (NAME.completions.jsonl), so an interrupted
-    evaluation goes on. Where no sandbox can be had nothing is run: status "not run" with the reason. `limit` takes the first
-    problems, `solutions="canonical"` checks the benchmark's own in place of a model's.
+    evaluation goes on; a result of the same model, problems and settings is returned as it stands. Where no sandbox can be
+    had nothing is run: status "not run" with the reason. `limit` takes the first problems, `solutions="canonical"` checks
+    the benchmark's own in place of a model's.
     """
     started = time.monotonic()
     problems = load_benchmark(benchmark)[: limit or None]
-    result: dict[str, Any] = {"benchmark": _label(benchmark), "problems": len(problems), "solutions": solutions}
+    model = model_digest(_checked(model_folder)) if solutions == "model" else ""
+    key = value_digest([[vars(problem) for problem in problems], model, max_new_tokens, timeout_seconds])
+    if output_json.is_file() and (earlier := read_json(output_json)).get("key") == key and earlier["status"] == "done":
+        return dict(earlier)
+    result: dict[str, Any] = {"benchmark": _label(benchmark), "problems": len(problems), "solutions": solutions, "key": key}
     usable, reason = sandbox.available()
     if not usable:
         result |= {"passed": 0, "pass_at_1": 0.0, "status": "not run", "reason": reason}
@@ -51,13 +57,18 @@ def evaluate(
     return result
 
 
+def _checked(model_folder: Path | None) -> Path:
+    if model_folder is None or not model_folder.is_dir():
+        raise UserError(f"{model_folder}: no such folder; give a Hugging Face folder, `megatron-snow convert-to-hf` writes one")
+    return model_folder
+
+
 def _completions(
     model_folder: Path | None, problems: Sequence[Problem], output_json: Path, max_new_tokens: int, solutions: str
 ) -> tuple[list[str], dict[str, Any]]:
     if solutions == "canonical":
         return [canonical_completion(problem) for problem in problems], {}
-    if model_folder is None or not model_folder.is_dir():
-        raise UserError(f"{model_folder}: no such folder; give a Hugging Face folder, `megatron-snow convert-to-hf` writes one")
+    model_folder = _checked(model_folder)
     digest = model_digest(model_folder)
     generation = complete_benchmark(model_folder, digest, problems, output_json.with_suffix(".completions.jsonl"), max_new_tokens)
     figures: dict[str, Any] = {"max_new_tokens": max_new_tokens, "tokens": generation.tokens, "seconds": round(generation.seconds, 2)}

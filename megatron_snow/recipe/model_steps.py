@@ -26,7 +26,7 @@ def train_phase(run: Run, *, phase: Phase) -> str:
 
 def _launch(run: Run, phase: Phase) -> None:
     processes = run.recipe.parallel.processes
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     command += ["-m", "megatron_snow", "pretrain", "--recipe", str(run.recipe_file), "--output", str(run.workspace.root)]
     environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), **os.environ}
     code = subprocess.run([*command, "--until-phase", phase.name], env=environment, check=False).returncode

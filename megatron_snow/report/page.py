@@ -62,7 +62,7 @@ def _mix(figures: Figures) -> list[tuple[str, dict[str, float]]]:
         key=lambda language: -figures.tokens.get("general", {}).get(language, 0),
     )
     return [
-        (language, {dataset: tokens.get(language, 0) / totals[dataset] for dataset, tokens in figures.tokens.items()})
+        (language, {dataset: tokens.get(language, 0) / (totals[dataset] or 1) for dataset, tokens in figures.tokens.items()})
         for language in languages
     ]
 
