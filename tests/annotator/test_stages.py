@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_selected_documents_are_the_best_of_their_language(annotated: Workspace,
 def test_rows_of_a_group_stand_together(annotated: Workspace) -> None:
     for shard in shards_in(annotated.annotator("selected")):
         groups = [row["group"] for row in read_documents(shard)]
-        assert sum(a != b for a, b in zip(groups, groups[1:])) == len(set(groups)) - 1
+        assert sum(a != b for a, b in pairwise(groups)) == len(set(groups)) - 1
         assert all(group.startswith(("Python/python:", "C/python:")) for group in groups)
 
 

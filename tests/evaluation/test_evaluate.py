@@ -42,8 +42,11 @@ def test_right_completions_pass_and_are_not_generated_again(tmp_path: Path, mode
     lines = [json.dumps({"task_id": problem.task_id, "completion": answer}) for problem, answer in zip(problems, answers)]
     file.write_text("\n".join([header, *lines]) + "\n")
     monkeypatch.setattr(Generator, "load", None)
+    (tmp_path / "a.json").unlink()
     result = evaluate(model_folder, "humaneval", tmp_path / "a.json", max_new_tokens=4, limit=4)
     assert (result["passed"], result["pass_at_1"], result["generation"]["tokens"]) == (3, 0.75, 0)
+    file.unlink()
+    assert evaluate(model_folder, "humaneval", tmp_path / "a.json", max_new_tokens=4, limit=4) == result
 
 
 def test_an_interrupted_run_ends_with_the_same_bytes(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,8 @@ def workspace(tmp_path: Path) -> Workspace:
                 content = (Path(sysconfig.get_path(root)) / name).read_text(encoding="utf-8")
                 writer.write({
                     "id": text_digest(content), "repository": "python:stdlib", "path": name, "language": language, "licence": "PSF-2.0",
-                    "size": len(content.encode()), "provenance": name, "content": content, "score": 0.9, "group": f"{language}/python:stdlib",
+                    "size": len(content.encode()), "provenance": name, "content": content,
+                    "score": 0.9, "group": f"{language}/python:stdlib",
                 })  # fmt: skip
     return workspace
 

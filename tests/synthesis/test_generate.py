@@ -16,7 +16,13 @@ from megatron_snow.synthesis import plan_requests, synthesize_documents
 from megatron_snow.tasks import load_benchmark
 
 RECIPE = Path(__file__).parents[2] / "examples" / "recipes" / "tiny_cpu.yaml"
-GOOD = '"""Sum of the squares below n, by its closed form."""\n\n\ndef sum_of_squares(n: int) -> int:\n    """For n = 4: 0 + 1 + 4 + 9 = 14."""\n    return (n - 1) * n * (2 * n - 1) // 6\n'
+GOOD = '''"""Sum of the squares below n, by its closed form."""
+
+
+def sum_of_squares(n: int) -> int:
+    """For n = 4: 0 + 1 + 4 + 9 = 14."""
+    return (n - 1) * n * (2 * n - 1) // 6
+'''
 
 
 def keep(workspace: Workspace, recipe: Recipe, texts: list[str]) -> list[ChatRequest]:
