@@ -99,9 +99,10 @@ class Engine:
         self._optimizer.zero_grad()
         batches: list[MicroBatch] = [(part[:, :-1], part[:, 1:], None) for part in tokens.split(rows)]
         loss_sum, count = forward_backward(self._model, batches, self._groups)
-        loss, grad_norm = loss_sum / count, self._update(learning_rate)
-        if grad_norm is None or not math.isfinite(loss):
-            raise FloatingPointError(f"loss {loss}: the gradient is not finite; the weights are as before this step")
+        loss = loss_sum / count  # the same on all ranks, so all refuse a bad step or none
+        grad_norm = self._update(learning_rate) if math.isfinite(loss) else None
+        if grad_norm is None:
+            raise FloatingPointError(f"loss {loss}: loss or gradient is not finite; the weights are as before this step")
         return StepResult(loss, grad_norm)
 
     def _update(self, learning_rate: float) -> float | None:

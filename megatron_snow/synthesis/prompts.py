@@ -16,15 +16,13 @@ PROMPT = "code-file-v1"
 SYSTEM = "You are an expert programmer who writes clear, correct and self-contained code files."
 
 _USER = Template("""\
-Here is a piece of $language code:
-
 ```$fence
 $seed
 ```
 
-Rewrite it into a new, high-quality, self-contained $language file that solves a concrete problem. The file should improve \
-a developer's ability in language comprehension, reasoning, algorithms and mathematics: explain the problem and the idea in \
-comments or docstrings, then solve it with complete functions. Answer with the code of the file alone, in one code block.""")
+Rewrite the code above as a short, self-contained $language file for solving a problem. It should improve a developer's ability in \
+language comprehension, reasoning, algorithms and mathematics. Explain the problem in a docstring or comment, then write complete, \
+commented functions. Use only the standard library. Reply with one ```$fence code block.""")
 
 
 def user_prompt(seed: str, language: str) -> str:

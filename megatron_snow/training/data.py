@@ -10,6 +10,7 @@ import numpy as np
 from megatron_snow.common.checksums import file_digest, value_digest
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.files import beside
+from megatron_snow.common.records import read_manifest
 from megatron_snow.config import Blend, Recipe, Workspace
 from megatron_snow.datasets import PhaseData
 from megatron_snow.training.phases import PlannedPhase, Step
@@ -33,12 +34,19 @@ def dataset_prefixes(path: Path) -> list[Path]:
 
 
 def fingerprints(blends: Iterable[Blend], workspace: Workspace) -> dict[str, str]:
-    """A digest of each dataset's indices: other documents or another tokenizer change their lengths."""
-    found = {}
-    for blend in blends:
-        prefixes = dataset_prefixes(dataset_path(blend.dataset, workspace))
-        found[blend.dataset] = value_digest({prefix.name: file_digest(beside(prefix, ".idx")) for prefix in prefixes})
-    return found
+    """A digest of each dataset: of its indices and, where the stage that made it left a manifest, of its tokens.
+
+    Files of others have no manifest, and reading terabytes before step 1 to digest them is too slow: there the
+    lengths of all sequences, which other documents or another tokenizer change, must do.
+    """
+    return {blend.dataset: _fingerprint(dataset_path(blend.dataset, workspace)) for blend in blends}
+
+
+def _fingerprint(path: Path) -> str:
+    manifest = read_manifest(path)
+    known = manifest.outputs if manifest else {}
+    names = {prefix: f"{prefix.name}.bin" for prefix in dataset_prefixes(path)}
+    return value_digest({name: [file_digest(beside(prefix, ".idx")), known.get(name)] for prefix, name in names.items()})
 
 
 class BatchReader:

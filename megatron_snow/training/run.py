@@ -58,6 +58,6 @@ def prepare(recipe: Recipe, workspace: Workspace, *, until_phase: str | None = N
         check_datasets(dict.fromkeys(blends), recipe, data, command)
         check_tokenizer(tokenizer, recipe, command)
         check_evaluation(recipe, data, command)
-        if newest:
-            check_unchanged(recipe, newest, data, tokenizer)
+    if newest:  # also when nothing is left to do: a finished run of another recipe is not this recipe's
+        check_unchanged(recipe, newest, data, tokenizer)
     return Run(recipe, workspace, data, tokenizer, plan, done, last_step)

@@ -76,8 +76,8 @@ def test_show_batch_prints_the_samples_that_training_reads(run_folder: tuple[Pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--step", "16"], "--step 16: the recipe has steps 1 to 15"),
-        (["--step", "0"], "--step 0: the recipe has steps 1 to 15"),
+        (["--step", "16"], "step 16: the recipe has steps 1 to 15"),
+        (["--step", "0"], "step 0: the recipe has steps 1 to 15"),
         (["--step", "1", "--rank", "2"], "--rank 2: the recipe has 2 data-parallel ranks, 0 to 1"),
         (["--step", "1", "--set", "tokenizer.vocab_size=1000"], "tokenizer.model: 900 pieces, but tokenizer.vocab_size is 1000"),
         (["--step", "1", "--set", "phases.first.data.0.dataset=none"], "dataset none: no .idx in"),
