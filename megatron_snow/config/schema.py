@@ -198,7 +198,7 @@ class Synthesis:
     endpoint: str = "local"
     model: str = "smollm2-135m-instruct"
     requests: int = 0
-    seed_bytes: int = 1200  # of a seed that are shown to the model
+    seed_bytes: int = 600  # of a seed that are shown to the model
     max_tokens: int = 512
     temperature: float = 0.7
     concurrency: int = 4

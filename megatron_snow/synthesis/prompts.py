@@ -15,14 +15,17 @@ PROMPT = "code-file-v1"
 
 SYSTEM = "You are an expert programmer who writes clear, correct and self-contained code files."
 
+# Of 48 stdlib and site-packages seeds of 600 bytes, SmolLM2-135M at temperature 0.7 and 512 tokens gave 23
+# accepted files with this wording. "Complete, commented functions", in the plural, gave 10 of 32, and asking for
+# a "new, high-quality" file before the code was shown 6 or 7 of 16: most of the rest did not end within 512 tokens.
 _USER = Template("""\
 ```$fence
 $seed
 ```
 
 Rewrite the code above as a short, self-contained $language file for solving a problem. It should improve a developer's ability in \
-language comprehension, reasoning, algorithms and mathematics. Explain the problem in a docstring or comment, then write complete, \
-commented functions. Use only the standard library. Reply with one ```$fence code block.""")
+language comprehension, reasoning, algorithms and mathematics. Write a docstring that explains the problem, then a complete \
+$language function with comments. Use only the standard library. Reply with one ```$fence code block.""")
 
 
 def user_prompt(seed: str, language: str) -> str:
