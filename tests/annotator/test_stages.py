@@ -87,6 +87,17 @@ def test_rows_of_a_group_stand_together(annotated: Workspace) -> None:
         assert all(group.startswith(("Python/python:", "C/python:")) for group in groups)
 
 
+@pytest.mark.slow
+def test_two_processes_give_the_same_bytes(annotated: Workspace, recipe: Recipe, workspace: Workspace) -> None:
+    for stage in (train_annotator, score_documents, select_top):
+        stage(replace(recipe, workers=2), workspace)
+    for name in ("head", "scores", "selected"):
+        for path in annotated.annotator(name).glob("*.parquet"):
+            assert path.read_bytes() == (workspace.annotator(name) / path.name).read_bytes()
+    weights = Path("head") / "head.safetensors"
+    assert (annotated.annotator("") / weights).read_bytes() == (workspace.annotator("") / weights).read_bytes()
+
+
 def test_an_interrupted_scoring_goes_on_and_gives_the_same_bytes(annotated: Workspace, recipe: Recipe, workspace: Workspace) -> None:
     train_annotator(recipe, workspace)
     score_documents(recipe, workspace)
