@@ -63,11 +63,14 @@ def plan_requests(recipe: Recipe, workspace: Workspace) -> Plan:
         return Plan([], [], [])
     shards = shards_in(workspace.annotator("selected"))
     seeds = choose_seeds(shards, synthesis.languages, synthesis.requests, synthesis.seed_bytes, recipe.seed)
-    requests = [
-        ChatRequest(SYSTEM, user_prompt(seed.text, seed.language), synthesis.max_tokens, synthesis.temperature, recipe.seed + seed.number)
-        for seed in seeds
-    ]
+    requests = [_request(seed, synthesis, recipe.seed) for seed in seeds]
     return Plan(seeds, requests, ResponseFolder(workspace.synthesis("responses"), synthesis.model).missing(requests))
+
+
+def _request(seed: Seed, synthesis: Synthesis, run_seed: int) -> ChatRequest:
+    """The request of one seed. Its sampling seed has 28 bits of its own: two files may begin with the same lines."""
+    sampling_seed = int(text_digest(f"{run_seed}:sample:{seed.id}:{seed.number}")[:7], 16)
+    return ChatRequest(SYSTEM, user_prompt(seed.text, seed.language), synthesis.max_tokens, synthesis.temperature, sampling_seed)
 
 
 def synthesize_documents(recipe: Recipe, workspace: Workspace) -> Manifest:
@@ -94,7 +97,7 @@ def synthesize_documents(recipe: Recipe, workspace: Workspace) -> Manifest:
 
 
 def _tasks(recipe: Recipe, workspace: Workspace, plan: Plan) -> list[Task]:
-    """One task a language: its response files and their seeds, in one order. The same request twice is one document."""
+    """One task a language: its response files and their seeds, in one order."""
     responses = ResponseFolder(workspace.synthesis("responses"), recipe.synthesis.model)
     by_language: dict[str, dict[Path, Seed]] = {}
     for seed, request in zip(plan.seeds, plan.requests):
