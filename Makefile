@@ -10,14 +10,16 @@ RECIPE ?= examples/recipes/tiny_cpu.yaml
 setup: .venv/installed
 
 .venv/installed: requirements.lock pyproject.toml setup.py $(wildcard csrc/data/*)
+	@echo "setting up .venv with the pinned packages: one to two minutes on a fast connection"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint requirements.lock $$(grep '^torch==' requirements.lock)
 	$(BIN)/pip install --quiet --no-deps --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
+# The laptop's recipe trains two processes on the CPU, also where a GPU is.
 demo: setup
-	$(BIN)/megatron-snow run-recipe --recipe $(RECIPE)
+	CUDA_VISIBLE_DEVICES= $(BIN)/megatron-snow run-recipe --recipe $(RECIPE)
 
 lint: setup
 	$(BIN)/ruff check .

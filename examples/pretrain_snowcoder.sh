@@ -16,7 +16,8 @@
 # The same command again goes on from the newest whole checkpoint. With bash it starts as many
 # processes as parallel.processes says; on several machines start it on each with NNODES, NODE_RANK,
 # MASTER_ADDR and MASTER_PORT set. OMP_NUM_THREADS: cores over processes, unless set. Ctrl-C or SIGTERM:
-# the step is finished and saved. Exit codes: 0 done or stopped and saved, 2 a mistake that you can mend.
+# the step is finished and saved. Exit codes: 0 done or stopped and saved, 2 a mistake found before the
+# start, 1 (torchrun's) one that was met later; the message stands above torchrun's own.
 #
 # The datasets are made by: megatron-snow run-recipe --recipe FILE
 
@@ -55,7 +56,8 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(( threads > 0 ? threads : 1 ))}
 # torchrun answers a signal by ending its ranks and exit code 1; so the ranks get it first hand, finish and save.
 "$python" -m torch.distributed.run "${where[@]}" --nproc-per-node "$ranks" --signals-to-handle SIGHUP,SIGQUIT "$0" "$@" &
 launcher=$!
-trap 'pkill -TERM -P "$launcher" || kill -TERM "$launcher"' INT TERM
+terminate='import psutil, sys; [rank.terminate() for rank in psutil.Process(int(sys.argv[1])).children()]'
+trap '"$python" -c "$terminate" "$launcher"' INT TERM
 while true; do
     wait "$launcher"
     code=$?

@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import inspect
 import multiprocessing
+import os
 import shutil
 import tempfile
 import traceback
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+if "gpu" not in os.environ.get("MSNOW_TESTS", ""):  # these tests are of the CPU path, also where a GPU is
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 POOL_SIZE = 4
 _PRELOADED = ["torch", "megatron_snow.engine", "megatron_snow.model"]  # imported once, in the server that forks the workers

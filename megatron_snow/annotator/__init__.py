@@ -1,7 +1,7 @@
 """Floor 3: the quality annotator of paper 2.3, and the top-ranked tokens it selects.
 
 Read in order: `encoder` (a frozen BERT and the sections of a file that it reads), `head` (logistic
-regression on its features), `training_set` (positives and negatives), then the three stages
+regression on its features), then the three stages
 `training`, `scoring`, `selection`. Torch and transformers are imported when a stage runs.
 """
 

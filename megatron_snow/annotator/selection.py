@@ -18,6 +18,7 @@ from megatron_snow.annotator.scoring import SCORED
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.files import beside
 from megatron_snow.common.records import Manifest
+from megatron_snow.common.shares import apportion
 from megatron_snow.config import Recipe, Workspace
 from megatron_snow.pipeline import ShardWriter, Stage, Task, read_documents, read_table, run_stage, shards_in, tasks_by_shard, write_table
 from megatron_snow.tokenizers import SentencePieceTokenizer
@@ -41,7 +42,7 @@ def select_top(recipe: Recipe, workspace: Workspace) -> Manifest:
         raise UserError(f"annotator.select_tokens: {budget} is below 1; say how many top-ranked tokens phase 2 repeats")
     scores = shards_in(workspace.annotator("scores"))
     lengths = _count_tokens(recipe, workspace, scores)
-    budgets = split_budget(budget, _corpus_tokens(shards_in(workspace.corpus("grouped")), lengths))
+    budgets = apportion(budget, _corpus_tokens(shards_in(workspace.corpus("grouped")), lengths))
     tasks = []
     for language, share in sorted(budgets.items()):
         inputs = [path for path in scores if _language_file(path) == language]
@@ -49,17 +50,6 @@ def select_top(recipe: Recipe, workspace: Workspace) -> Manifest:
         tasks.append(Task(f"{language}-00000", tuple(inputs), {"budget": share}))
     stage = Stage("select_top", 1, _select, {"select_tokens": budget})
     return run_stage(stage, tasks, workspace.annotator("selected"), executor="pool", workers=recipe.workers)
-
-
-def split_budget(budget: int, tokens: Mapping[str, float]) -> dict[str, int]:
-    """Whole tokens a language in proportion to `tokens`, together `budget` (largest remainder)."""
-    total = sum(tokens.values())
-    exact = {language: budget * count / total for language, count in tokens.items()}
-    shares = {language: int(value) for language, value in exact.items()}
-    rest = budget - sum(shares.values())
-    for language in sorted(exact, key=lambda name: (shares[name] - exact[name], name))[:rest]:
-        shares[language] += 1
-    return shares
 
 
 def take_top(rows: Iterable[tuple[float, str, int]], budget: int) -> list[str]:

@@ -28,7 +28,7 @@ def files_of(patterns: list[str]) -> list[Path]:
     files: list[Path] = []
     for pattern in patterns:
         path = Path(pattern)
-        found = sorted(path.glob("*.parquet")) if path.is_dir() else [Path(name) for name in sorted(glob(pattern))]
+        found = sorted(path.glob("*.parquet")) if path.is_dir() else [Path(name) for name in sorted(glob(pattern, recursive=True))]
         if not found:
             raise UserError(f"--input {pattern}: no such file")
         files += [file for file in found if not file.name.startswith(".")]

@@ -18,6 +18,7 @@ from typing import Any
 
 from megatron_snow.cli.arguments import add_recipe_arguments, recipe_of
 from megatron_snow.common.errors import UserError
+from megatron_snow.config import Workspace, benchmark_label
 
 HELP = "pass@1 of a model on HumanEval or a benchmark's file, in a sandbox"
 
@@ -61,6 +62,14 @@ def _of_model(arguments: argparse.Namespace) -> dict[str, Any]:
     )
 
 
+def _result_file(workspace: Workspace, benchmark: str, arguments: argparse.Namespace) -> Path:
+    """The run's score, or a file beside it for what is not the model's score on the whole benchmark."""
+    part = f".first-{arguments.limit}" if arguments.limit else ""
+    other = "" if arguments.solutions == "model" else f".{arguments.solutions}"
+    folder = workspace.evaluation / "trials" if part or other else workspace.evaluation
+    return folder / f"{benchmark_label(benchmark)}{other}{part}.json"
+
+
 def _of_recipe(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from megatron_snow.evaluation import evaluate
 
@@ -70,7 +79,7 @@ def _of_recipe(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         evaluate(
             arguments.model or workspace.huggingface,
             benchmark,
-            workspace.evaluation / f"{Path(benchmark).name.split('.')[0]}.json",
+            _result_file(workspace, benchmark, arguments),
             max_new_tokens=_at_least_one("--max-new-tokens", arguments.max_new_tokens, settings.max_new_tokens),
             timeout_seconds=_at_least_one("--timeout", arguments.timeout, settings.timeout_seconds),
             limit=arguments.limit,

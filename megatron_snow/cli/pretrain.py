@@ -16,6 +16,7 @@ import os
 
 from megatron_snow.cli.arguments import add_recipe_arguments, recipe_of
 from megatron_snow.common.errors import UserError
+from megatron_snow.common.processes import die_with_parent
 from megatron_snow.config import Recipe, check_recipe
 from megatron_snow.training import Run, prepare
 from megatron_snow.training.speaking import fall_silent, speaks_for_machine
@@ -32,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check, then train or say that nothing is left to do; each rank runs this."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # without torchrun a rank would train on, unseen, and hold the folder
+        die_with_parent()
     if not speaks_for_machine():
         logging.getLogger("megatron_snow").setLevel(logging.ERROR)
     try:

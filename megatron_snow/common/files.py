@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-PARTIAL = ".partial"  # the ending of what is being written; never read, removed by the next run
+# The ending of what is being written: never read; stages and run_recipe remove what a kill left.
+PARTIAL = ".partial"
 
 
 def beside(path: Path, suffix: str) -> Path:

@@ -21,10 +21,32 @@ from megatron_snow.config.schema import (
     Tokenizer,
     Training,
 )
-from megatron_snow.config.workspace import Workspace, file_name_of
+from megatron_snow.config.workspace import Workspace, benchmark_label, file_name_of
 
 __all__ = [
-    "Annotator", "Blend", "Corpus", "Curve", "Decontamination", "Evaluation", "Filters", "Model", "NearDuplicates", "Optimizer",
-    "Parallel", "Phase", "Recipe", "Source", "Synthesis", "Tokenizer", "Training", "Workspace",
-    "check_corpus", "check_recipe", "file_name_of", "load_recipe", "recipe_to_dict", "save_recipe",
+    "Annotator",
+    "Blend",
+    "Corpus",
+    "Curve",
+    "Decontamination",
+    "Evaluation",
+    "Filters",
+    "Model",
+    "NearDuplicates",
+    "Optimizer",
+    "Parallel",
+    "Phase",
+    "Recipe",
+    "Source",
+    "Synthesis",
+    "Tokenizer",
+    "Training",
+    "Workspace",
+    "benchmark_label",
+    "check_corpus",
+    "check_recipe",
+    "file_name_of",
+    "load_recipe",
+    "recipe_to_dict",
+    "save_recipe",
 ]  # fmt: skip

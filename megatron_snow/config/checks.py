@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from megatron_snow.config.schema import Corpus, Model, Parallel, Phase, Recipe
+from megatron_snow.config.workspace import benchmark_label
 
 Problem = tuple[str, str]
 
@@ -16,6 +17,9 @@ def check_recipe(recipe: Recipe) -> Iterator[Problem]:
     yield from _check_batch(recipe)
     yield from check_corpus(recipe.corpus)
     yield from _check_tokenizer(recipe)
+    yield from _check_numbers(recipe)
+    yield from _check_datasets(recipe)
+    yield from _check_benchmarks(recipe)
     if not recipe.phases:
         yield "phases", "none given; a run needs at least one"
     names = [phase.name for phase in recipe.phases]
@@ -53,6 +57,8 @@ def _check_parallel(parallel: Parallel, model: Model) -> Iterator[Problem]:
     for key, size in (("num_query_groups", model.num_query_groups), ("ffn_hidden_size", model.ffn_hidden_size)):
         if size % parallel.tensor:
             yield "parallel.tensor", f"{parallel.tensor} does not divide model.{key} {size}"
+    if 128 % parallel.tensor:  # the vocabulary is padded to a multiple of 128, whatever the layout
+        yield "parallel.tensor", f"{parallel.tensor} does not divide 128; use 1, 2, 4, 8 or 16"
     if model.num_layers % parallel.pipeline:
         yield "parallel.pipeline", f"{parallel.pipeline} does not divide model.num_layers {model.num_layers}"
     if model.seq_length % (2 * parallel.context if parallel.context > 1 else 1):
@@ -104,6 +110,45 @@ def check_corpus(corpus: Corpus) -> Iterator[Problem]:
 def _check_tokenizer(recipe: Recipe) -> Iterator[Problem]:
     if recipe.tokenizer.vocab_size < 300:
         yield "tokenizer.vocab_size", f"{recipe.tokenizer.vocab_size} is below 300; 256 bytes and the special tokens take the first"
+
+
+# Section and key -> the least value that means something.
+_LEAST: dict[str, dict[str, float]] = {
+    "": {"workers": 1},
+    "training": {"save_interval": 1, "keep_checkpoints": 1},
+    "annotator": {"documents_per_class": 1, "section_tokens": 8, "score_documents": 0, "select_tokens": 0},
+    "synthesis": {"requests": 0, "seed_bytes": 1, "max_tokens": 1, "concurrency": 1, "temperature": 0},
+    "evaluation": {"max_new_tokens": 1, "held_out_sequences": 0, "timeout_seconds": 0.1},
+}
+
+
+def _check_numbers(recipe: Recipe) -> Iterator[Problem]:
+    for section, keys in _LEAST.items():
+        part = getattr(recipe, section) if section else recipe
+        for key, least in keys.items():
+            if getattr(part, key) < least:
+                yield f"{section}.{key}".lstrip("."), f"{getattr(part, key)} is below {least}"
+
+
+def _check_datasets(recipe: Recipe) -> Iterator[Problem]:
+    """What a named dataset needs to be made is given before phase 1 has run for weeks."""
+    named = {blend.dataset for phase in recipe.phases for blend in phase.data}
+    if named & {"selected", "synthetic"}:
+        if recipe.annotator.select_tokens < 1:
+            yield "annotator.select_tokens", "0; a phase reads the selected dataset: say how many top-ranked tokens it holds"
+        if not recipe.annotator.positives:
+            yield "annotator.positives", "none given; name repositories of good code, for example ['python:stdlib']"
+    if "synthetic" in named and recipe.synthesis.requests < 1:
+        yield "synthesis.requests", "0; a phase reads the synthetic dataset: say how many seeds are rewritten"
+    shares = recipe.synthesis.languages
+    if sum(shares.values()) > 1 + 1e-9 or any(share < 0 for share in shares.values()):
+        yield "synthesis.languages", f"shares {dict(shares)} must be at least 0 and together at most 1"
+
+
+def _check_benchmarks(recipe: Recipe) -> Iterator[Problem]:
+    labels = [benchmark_label(name) for name in recipe.evaluation.benchmarks]
+    for label in sorted({label for label in labels if labels.count(label) > 1}):
+        yield "evaluation.benchmarks", f"two are called {label}, and would write the same results; rename one file"
 
 
 def _check_phase(recipe: Recipe, phase: Phase) -> Iterator[Problem]:

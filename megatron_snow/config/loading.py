@@ -76,10 +76,14 @@ def _override(tree: dict[str, Any], override: str) -> None:
     *parents, last = keys.split(".")
     for key in parents:
         node = _child(node, key, override)
-    if isinstance(node, list):
-        node[_position(node, last, override)] = yaml.safe_load(text)
-    else:
-        node[last] = yaml.safe_load(text)
+    node[_position(node, last, override) if isinstance(node, list) else last] = _value_of(text, override)
+
+
+def _value_of(text: str, override: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override}: not a YAML value: {' '.join(str(error).split())}") from error
 
 
 def _child(node: Any, key: str, override: str) -> Any:

@@ -158,7 +158,7 @@ class Blend:
     """A dataset's part in a phase."""
 
     dataset: str  # a folder below the workspace's tokens/ ("general", "selected", "synthetic") or a path
-    share: float = 1.0  # of the phase's tokens, relative to the others
+    share: float = 1.0  # of the phase's tokens, relative to the others; a phase's `languages` then scale their parts
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,8 @@ class Synthesis:
     max_tokens: int = 512
     temperature: float = 0.7
     concurrency: int = 4
-    languages: Mapping[str, float] = field(default_factory=lambda: {"Python": 1.0})  # shares of the seeds
+    # Shares of the seeds; what they leave of one goes to the other languages by their part of the selected text.
+    languages: Mapping[str, float] = field(default_factory=lambda: {"Python": 1.0})
 
 
 # --- Evaluation (paper 3.3) --------------------------------------------------------------------

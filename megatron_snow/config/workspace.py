@@ -11,6 +11,11 @@ def file_name_of(language: str) -> str:
     return language.replace(" ", "-").replace("/", "-")
 
 
+def benchmark_label(benchmark: str) -> str:
+    """A benchmark's name, or the stem of its file: "humaneval", "data/mbpp.jsonl.gz" -> "mbpp"."""
+    return Path(benchmark).name.split(".")[0]
+
+
 @dataclass(frozen=True)
 class Workspace:
     """Paths below a run's folder."""

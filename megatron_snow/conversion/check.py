@@ -70,7 +70,7 @@ def our_logits(tensors: Mapping[str, Tensor], recipe: Recipe, ids: Tensor) -> Te
     from megatron_snow.model import build_snowcoder
 
     device = prepare_device()
-    joined_here = join_processes(device)
+    joined_here = join_processes(device, alone=True)
     try:
         training = dataclasses.replace(recipe.training, precision="fp32")
         recipe = dataclasses.replace(recipe, parallel=Parallel(), training=training)

@@ -53,7 +53,8 @@ def to_huggingface(checkpoint: Path, output: Path) -> LogitCheck:
         write_huggingface_tokenizer(source.tokenizer, folder)
         shutil.copyfile(source.tokenizer, folder / "tokenizer.model")
         check = check_logits(folder, tensors, recipe, source.tokenizer)
-        write_json(folder / RECORD, _record(source, dtype, check))
+        sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+        write_json(folder / RECORD, _record(source, dtype, check) | {"files": sizes})
     return check
 
 
@@ -104,7 +105,9 @@ def _earlier_check(source: Checkpoint, output: Path) -> LogitCheck | None:
     if not (output / RECORD).is_file():
         return None
     record = read_json(output / RECORD)
-    if record["checkpoint"].get("digest") != file_digest(source.path / MANIFEST):
+    files = record.get("files", {})
+    whole = all((output / name).is_file() and (output / name).stat().st_size == size for name, size in files.items())
+    if not whole or record["checkpoint"].get("digest") != file_digest(source.path / MANIFEST):
         return None
     return LogitCheck(**{field.name: record["logit_check"][field.name] for field in dataclasses.fields(LogitCheck)})
 

@@ -18,7 +18,7 @@ from megatron_snow.common.files import atomic_folder, beside
 from megatron_snow.common.records import read_json
 from megatron_snow.corpus.counting import Tally
 from megatron_snow.corpus.encodings import decode, is_binary
-from megatron_snow.corpus.language import is_code, language_of
+from megatron_snow.corpus.language import is_code, language_of, languages_by_name
 from megatron_snow.corpus.sources import PART_BYTES, Limits, Part, RawFile, read_part
 from megatron_snow.pipeline import ShardWriter
 
@@ -34,19 +34,23 @@ def in_seeded_order(parts: Iterable[Part], seed: int, first: Sequence[str]) -> l
     return [part for _, part in sorted(keyed, key=lambda pair: pair[0])]
 
 
-def cap_repositories(parts: Iterable[Part], max_bytes: int) -> tuple[list[Part], Counter[str]]:
+def cap_repositories(parts: Iterable[Part], max_bytes: int, languages: Sequence[str] = ()) -> tuple[list[Part], Counter[str]]:
     """Parts without the files that are beyond `max_bytes` of one repository, and the count of these.
 
-    Containers (archives, tables) stay whole: what is in them is known when they are read.
+    Files whose name says that they are in none of the wanted `languages` (none: all) take no room. Containers
+    (archives, tables) stay whole: what is in them is known when they are read.
     """
     taken: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
     kept: list[Part] = []
+    wanted = frozenset(languages)
     for part in parts:
         members = []
         for member in part.members:
-            if taken[part.repository] + member.size <= max_bytes:
-                taken[part.repository] += member.size
+            named = languages_by_name(member.path)
+            size = 0 if wanted and named and wanted.isdisjoint(named) else member.size
+            if taken[part.repository] + size <= max_bytes:
+                taken[part.repository] += size
                 members.append(member)
             else:
                 dropped += Counter({"documents": 1, "bytes": member.size, "dropped:repository_share": 1})

@@ -41,7 +41,7 @@ def collect(corpus: Corpus, seed: int, output: Path, workers: int = 1, executor:
         raise UserError("corpus.sources: nothing to read there; name at least one source that holds source code")
     if not corpus.max_bytes:
         return _collect_all(corpus, parts, output, executor, workers)
-    parts, dropped = cap_repositories(parts, round(corpus.max_repository_share * corpus.max_bytes))
+    parts, dropped = cap_repositories(parts, round(corpus.max_repository_share * corpus.max_bytes), corpus.languages)
     limit = 0 if corpus.max_language_share >= 1 else round(corpus.max_language_share * corpus.max_bytes)
     selection = Selection(Room(corpus.max_bytes, limit), dropped)
     _read_until_full(corpus, write_listing(parts, output / WORK / "listing"), selection, output / WORK, executor, workers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -69,6 +69,7 @@ class PhaseData:
         )
         self._members = [member for member, share in zip(members, shares) if share > 0]
         self._shares = [share for share in shares if share > 0]
+        _warn_of_repeats(self._members, self._shares, phase, samples)
 
     def __len__(self) -> int:
         return self._samples
@@ -125,6 +126,17 @@ class PhaseData:
     def _order(self, source: int, epoch: int) -> EpochOrder:
         member = self._members[source]
         return member.order(epoch, derive_key(self._seed, self.phase.name, member.name, epoch))
+
+
+# Up to four passes teach nearly as much as new data (Muennighoff 2023; the paper's Table 6 chose four).
+_MANY_EPOCHS = 4.5
+
+
+def _warn_of_repeats(members: Sequence[_Member], shares: Sequence[float], phase: Phase, samples: int) -> None:
+    for member, share in zip(members, shares):
+        epochs = share * samples / member.samples_per_epoch
+        if epochs > _MANY_EPOCHS:
+            _log.warning("phase %s: %s has %d tokens, read %.0f times", phase.name, member.name, member.data.num_tokens, epochs)
 
 
 def _open_members(phase: Phase, workspace: Workspace, seq_length: int) -> Iterable[_Member]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import cache, partial
 from itertools import islice
@@ -19,6 +18,7 @@ from megatron_snow.common.files import PARTIAL, beside, commit
 from megatron_snow.common.progress import progress_bar
 from megatron_snow.datasets.indexed import IndexedWriter, token_dtype
 from megatron_snow.datasets.texts import read_records
+from megatron_snow.pipeline import process_pool
 from megatron_snow.tokenizers import SentencePieceTokenizer
 
 _BATCH = 64  # documents sent to a worker at once: about 1 MB of code, 0.2 s of work
@@ -90,15 +90,11 @@ def _in_order(
         for batch in batches:
             yield from encode(batch)
         return
-    # spawn, as in pipeline.executors: a fork of a process with threads can deadlock.
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-    try:
+    with process_pool(workers) as pool:
         waiting: deque[Future[list[Encoded]]] = deque(pool.submit(encode, batch) for batch in islice(batches, _AHEAD * workers))
         while waiting:
             yield from waiting.popleft().result()
             waiting.extend(pool.submit(encode, batch) for batch in islice(batches, 1))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _encode(records: list[dict[str, Any]], *, tokenizer_model: Path, keys: Sequence[str]) -> list[Encoded]:

@@ -7,6 +7,7 @@ questions with the CPU's answers; `torch.cuda.is_available()` goes on telling th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from megatron_snow.common.errors import UserError
 
 
 class _CudaMeansCpu(TorchFunctionMode):
@@ -48,8 +51,12 @@ def prepare_device() -> torch.device:
     about 1 µs an operation.
     """
     if torch.cuda.is_available():
-        import os
-
+        ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        if ranks > torch.cuda.device_count():
+            raise UserError(
+                f"parallel.processes: {ranks} processes on a machine of {torch.cuda.device_count()} GPU(s); start fewer, "
+                "or train on the CPU with CUDA_VISIBLE_DEVICES= (empty)"
+            )
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
         return device

@@ -43,12 +43,15 @@ class Groups:
         return self.pipeline.rank() == self.pipeline.size() - 1
 
 
-def join_processes(device: torch.device) -> bool:
-    """Join the process group that torchrun describes, or one of this process alone; False if it had been joined before."""
+def join_processes(device: torch.device, *, alone: bool = False) -> bool:
+    """Join the process group that torchrun describes, or one of this process alone; False if it had been joined before.
+
+    `alone` is for tools that work on one process also inside a cluster's job, whose environment names many.
+    """
     if dist.is_initialized():
         return False
     backend = "nccl" if device.type == "cuda" else "gloo"
-    if "WORLD_SIZE" in os.environ:
+    if "WORLD_SIZE" in os.environ and not alone:
         dist.init_process_group(backend, timeout=_TIMEOUT)
     else:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)

@@ -12,6 +12,7 @@ from megatron_snow import sandbox
 from megatron_snow.common.checksums import value_digest
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import read_json, write_json
+from megatron_snow.config import benchmark_label
 from megatron_snow.evaluation.checkers import canonical_completion, check_completions
 from megatron_snow.evaluation.completions import complete_benchmark, model_digest
 from megatron_snow.evaluation.scores import mean_pass_at_k
@@ -44,7 +45,7 @@ def evaluate(
     key = value_digest([[vars(problem) for problem in problems], model, max_new_tokens, timeout_seconds])
     if output_json.is_file() and (earlier := read_json(output_json)).get("key") == key and earlier["status"] == "done":
         return dict(earlier)
-    result: dict[str, Any] = {"benchmark": _label(benchmark), "problems": len(problems), "solutions": solutions, "key": key}
+    result: dict[str, Any] = {"benchmark": benchmark_label(benchmark), "problems": len(problems), "solutions": solutions, "key": key}
     usable, reason = sandbox.available()
     if not usable:
         result |= {"passed": 0, "pass_at_1": 0.0, "status": "not run", "reason": reason}
@@ -89,8 +90,3 @@ def _scores(problems: Sequence[Problem], outcomes: Sequence[Outcome]) -> dict[st
 
 def _verdict(outcome: Outcome) -> str:
     return f"{outcome.status}: {outcome.detail[:200]}" if outcome.detail else outcome.status
-
-
-def _label(benchmark: str) -> str:
-    """A benchmark's name, or the stem of its file."""
-    return Path(benchmark).name.split(".")[0]

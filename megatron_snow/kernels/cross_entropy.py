@@ -2,8 +2,8 @@
 
     loss = log Σ exp(x) - x[target]        d loss / d x = softmax(x) - onehot(target)
 
-Only the logits and one number a row are kept for the backward pass, which writes the gradient over the logits: no
-fp32 copy of [rows, V] ever exists (at V = 8,192 and 8,192 rows that copy is 268 MB). A block of rows fits the cache:
+Only the logits and one number a row are kept for the backward pass, which writes the gradient over the logits: on
+the CPU no fp32 copy of [rows, V] ever exists (at V = 8,192 and 8,192 rows that copy is 268 MB). A block of rows fits the cache:
 on one core of an AVX-512 machine 0.15 s where `F.cross_entropy(logits.float())` takes 0.94 s.
 
 Ranks of `group` hold neighbouring columns. Two all-reduces join them, the maximum and [target's logit, sum of exp],

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TypeVar
 
 from megatron_snow.common.errors import UserError
@@ -31,12 +32,19 @@ def execute(function: Callable[[Item], Result], items: Iterable[Item], *, execut
 
 
 def _pool(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[tuple[Item, Result]]:
-    # spawn: a fork of a process with threads (pyarrow, tokenizers) can deadlock.
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
-    try:
+    with process_pool(workers) as pool:
         futures = {pool.submit(function, item): item for item in items}
         for future in as_completed(futures):
             yield futures[future], future.result()
+
+
+@contextmanager
+def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes that end with this one; a killed worker is a UserError."""
+    # spawn: a fork of a process with threads (pyarrow, tokenizers) can deadlock.
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+    try:
+        yield pool
     except BrokenProcessPool as error:
         raise UserError(
             f"a worker process was killed, most often for lack of memory; run again with fewer --workers than {workers}"

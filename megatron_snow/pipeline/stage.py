@@ -97,6 +97,9 @@ def _claim(stage: Stage, tasks: Sequence[Task], output: Path) -> None:
     if inside:
         raise UserError(f"{output}: holds the input {inside[0].name}; choose another --output")
     marker = output / MARKER
+    owner = read_json(marker)["stage"] if marker.is_file() else stage.name
+    if owner.partition(":")[0] != stage.name.partition(":")[0]:  # "collect: read" and "collect" are one
+        raise UserError(f"{output}: holds what stage {owner!r} wrote, {stage.name!r} would remove it; choose another --output")
     if not marker.is_file() and not (output / MANIFEST).is_file():
         foreign = sorted(path.name for path in output.glob("*") if path.name.endswith(stage.suffixes) and PARTIAL not in path.name)
         if foreign:

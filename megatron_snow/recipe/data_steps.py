@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from megatron_snow import datasets
-from megatron_snow.common.records import Manifest
+from megatron_snow.common.records import Manifest, read_manifest
 from megatron_snow.corpus import stages as corpus
 from megatron_snow.pipeline import shards_in
 from megatron_snow.recipe.context import Run
@@ -43,7 +43,9 @@ def decontaminate(run: Run) -> str:
 def group(run: Run) -> str:
     inputs, workspace = shards_in(run.workspace.corpus("decontaminated")), run.workspace
     outputs = workspace.corpus("grouped"), workspace.corpus("held_out")
-    return _funnel(corpus.group(run.recipe.corpus, run.recipe.seed, inputs, *outputs, run.recipe.workers))
+    line = _funnel(corpus.group(run.recipe.corpus, run.recipe.seed, inputs, *outputs, run.recipe.workers))
+    held_out = read_manifest(workspace.corpus("held_out"))
+    return f"{line}; held out {held_out.counts.get('kept', 0) if held_out else 0:,} documents"
 
 
 def train_tokenizer(run: Run) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from pathlib import Path
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import read_json, read_json_lines
-from megatron_snow.config import Phase
+from megatron_snow.config import Phase, benchmark_label
 from megatron_snow.recipe.context import Run
+from megatron_snow.recipe.ranks import run_ranks
 
 
 def train_phase(run: Run, *, phase: Phase) -> str:
@@ -26,10 +25,11 @@ def train_phase(run: Run, *, phase: Phase) -> str:
 
 def _launch(run: Run, phase: Phase) -> None:
     processes = run.recipe.parallel.processes
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command += ["-m", "megatron_snow", "pretrain", "--recipe", str(run.recipe_file), "--output", str(run.workspace.root)]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--signals-to-handle", "SIGHUP,SIGQUIT", "--nproc-per-node", str(processes)]
+    options = ["--recipe", str(run.recipe_file), "--output", str(run.workspace.root), "--until-phase", phase.name]
+    command = [sys.executable, *torchrun, "-m", "megatron_snow", "pretrain", *options]
     environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes)), **os.environ}
-    code = subprocess.run([*command, "--until-phase", phase.name], env=environment, check=False).returncode
+    code = run_ranks(command, environment)
     if code:
         raise UserError(
             f"phase {phase.name}: training ended with exit code {code}; its message stands above; mend it and run the same command again"
@@ -37,7 +37,9 @@ def _launch(run: Run, phase: Phase) -> None:
 
 
 def _last_step(run: Run, step: int) -> str:
-    last = next(record for record in read_json_lines(run.workspace.metrics) if record["step"] == step)
+    last = next((record for record in read_json_lines(run.workspace.metrics) if record["step"] == step), None)
+    if last is None:
+        raise UserError(f"{run.workspace.metrics}: no line of step {step}, though it is trained; restore the file")
     return f"step {last['step']:,}, {last['tokens'] / 1e6:.2f} M tokens, loss {last['loss']:.3f}"
 
 
@@ -46,11 +48,6 @@ def convert(run: Run) -> str:
 
     check = to_huggingface(run.workspace.checkpoints, run.workspace.huggingface)
     return f"{run.workspace.huggingface}: logits differ by {check.relative_difference:.1e} of the largest"
-
-
-def benchmark_label(benchmark: str) -> str:
-    """A benchmark's name, or the stem of its file, as part of a file name."""
-    return Path(benchmark).name.split(".")[0]
 
 
 def evaluate(run: Run, *, benchmark: str) -> str:

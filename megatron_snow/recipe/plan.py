@@ -6,11 +6,11 @@ phase 3 (paper, Figure 1).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from megatron_snow.config import Recipe
+from megatron_snow.config import Recipe, benchmark_label
 from megatron_snow.recipe import data_steps, model_steps
 from megatron_snow.recipe.context import Run
 
@@ -47,6 +47,20 @@ _SYNTHETIC = (
 _MAKERS = {"general": _CORPUS, "selected": (*_CORPUS, *_SELECTED), "synthetic": (*_CORPUS, *_SELECTED, *_SYNTHETIC)}
 
 
+# The sections of a recipe that say what is in a dataset.
+_SECTIONS = {"general": ("corpus", "tokenizer"), "selected": ("annotator",), "synthetic": ("synthesis",)}
+
+
+def makers(datasets: Iterable[str]) -> set[str]:
+    """Names of the steps that make these datasets."""
+    return {step.name for dataset in datasets for step in _MAKERS.get(dataset, ())}
+
+
+def sections(datasets: Iterable[str]) -> list[str]:
+    """The sections of a recipe on which these datasets depend."""
+    return [section for dataset in datasets for section in _SECTIONS.get(dataset, ())]
+
+
 def plan(recipe: Recipe) -> list[Step]:
     """The steps of a run, each once. A dataset that is a path is somebody else's and is not made."""
     steps: dict[str, Step] = {}
@@ -57,7 +71,7 @@ def plan(recipe: Recipe) -> list[Step]:
         steps[name] = Step(name, f"Pretrain: phase {phase.name} (paper 2)", partial(model_steps.train_phase, phase=phase))
     steps["convert"] = Step("convert", "Convert to Hugging Face", model_steps.convert)
     for benchmark in recipe.evaluation.benchmarks:
-        name = f"evaluate-{model_steps.benchmark_label(benchmark)}"
+        name = f"evaluate-{benchmark_label(benchmark)}"
         steps[name] = Step(name, f"Score {benchmark} (paper 3.3)", partial(model_steps.evaluate, benchmark=benchmark))
     steps["report"] = Step("report", "Write the report", model_steps.report)
     return list(steps.values())

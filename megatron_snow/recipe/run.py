@@ -2,29 +2,59 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from megatron_snow.checkpoint import CheckpointStore
 from megatron_snow.common.errors import UserError, nearest
+from megatron_snow.common.files import PARTIAL
+from megatron_snow.common.locks import FolderLock
 from megatron_snow.common.records import read_json, write_json
 from megatron_snow.config import Recipe, Workspace, save_recipe
 from megatron_snow.recipe.context import Run
 from megatron_snow.recipe.meter import MemoryMeter
-from megatron_snow.recipe.plan import Step, plan
+from megatron_snow.recipe.plan import Step, makers, plan, sections
+from megatron_snow.training.resume import recipe_changes, refuse
 
 
 def run_recipe(recipe: Recipe, workspace: Workspace, *, until: str | None = None) -> None:
     """Run a recipe, or its steps up to and with `until`; prints a heading and one line of result a step."""
     steps = _steps_until(plan(recipe), until)
-    run = Run(recipe, workspace, workspace.root / "recipe.yaml")
-    save_recipe(recipe, run.recipe_file)
-    print(f"{recipe.name}: {len(steps)} steps into {workspace.root}", flush=True)
-    start = time.monotonic()
-    for number, step in enumerate(steps, 1):
-        print(f"\n[{number}/{len(steps)}] {step.title}", flush=True)
-        print(f"  {_measured(step, run)}", flush=True)
-    print(f"\ndone in {(time.monotonic() - start) / 60:.1f} min: {workspace.root}", flush=True)
+    with FolderLock(workspace.root, "run"):
+        frozen = _frozen_steps(recipe, workspace)
+        _remove_leavings(workspace)
+        run = Run(recipe, workspace, workspace.root / "recipe.yaml")
+        save_recipe(recipe, run.recipe_file)
+        print(f"{recipe.name}: {len(steps)} steps into {workspace.root}", flush=True)
+        start = time.monotonic()
+        for number, step in enumerate(steps, 1):
+            print(f"\n[{number}/{len(steps)}] {step.title}", flush=True)
+            result = "kept as it is: the model was trained on it" if step.name in frozen else _measured(step, run)
+            print(f"  {result}", flush=True)
+        print(f"\ndone in {(time.monotonic() - start) / 60:.1f} min: {workspace.root}", flush=True)
+
+
+def _frozen_steps(recipe: Recipe, workspace: Workspace) -> set[str]:
+    """Steps whose data the steps of training so far have read: made again they could differ, as a machine's packages change.
+
+    UserError, before anything is written, where the recipe now says other than what was trained.
+    """
+    newest = CheckpointStore(workspace.checkpoints, keep=1).newest()
+    if newest is None:
+        return set()
+    read = newest.state.get("data", {})
+    refuse(newest, recipe_changes(recipe, newest, sections(read)))
+    return makers(read)
+
+
+def _remove_leavings(workspace: Workspace) -> None:
+    """Delete what killed runs were writing; checkpoints look after their own."""
+    for path in sorted(workspace.root.rglob(f"*{PARTIAL}")):
+        if workspace.checkpoints in path.parents or not path.exists():
+            continue
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _steps_until(steps: list[Step], until: str | None) -> Sequence[Step]:

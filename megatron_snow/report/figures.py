@@ -12,7 +12,7 @@ from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import read_json, read_json_lines, read_manifest
 from megatron_snow.config import Workspace
 
-_FUNNEL = ("collected", "filtered", "deduplicated", "decontaminated", "grouped")
+_FUNNEL = ("collected", "filtered", "deduplicated", "decontaminated", "held_out", "grouped")
 _DATASETS = ("general", "held_out", "selected", "synthetic")
 
 
@@ -36,7 +36,6 @@ class Figures:
     recipe: dict[str, Any]
     funnel: list[FunnelRow]
     tokens: dict[str, dict[str, int]]  # dataset -> language -> tokens
-    language_bytes: dict[str, int]  # of the grouped corpus
     metrics: list[dict[str, Any]]  # a record a step
     held_out: list[dict[str, Any]]  # a record a phase
     annotator: dict[str, Any] | None
@@ -54,7 +53,6 @@ def read_figures(workspace: Workspace) -> Figures:
         recipe=yaml.safe_load((root / "recipe.yaml").read_text(encoding="utf-8")),
         funnel=[row for stage in _FUNNEL if (row := _funnel_row(workspace, stage))],
         tokens={dataset: by_language for dataset in _DATASETS if (by_language := _counts(workspace.tokens(dataset), "tokens:"))},
-        language_bytes=_counts(workspace.corpus("grouped"), "bytes:"),
         metrics=_lines(workspace.metrics),
         held_out=_lines(workspace.held_out_metrics),
         annotator=_json(workspace.annotator("head") / "head.json"),

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from megatron_snow.common.checksums import text_digest
+from megatron_snow.common.checksums import file_digest, text_digest
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.files import beside
 from megatron_snow.common.records import Manifest
@@ -28,6 +28,7 @@ from megatron_snow.pipeline import DOCUMENT, ShardWriter, Stage, Task, run_stage
 from megatron_snow.synthesis.checks import extract_code, refuse
 from megatron_snow.synthesis.prompts import PROMPT, SYSTEM, user_prompt
 from megatron_snow.synthesis.seeds import Seed, choose_seeds
+from megatron_snow.tasks import benchmark_path
 
 LOCAL = "local"
 SYNTHETIC = DOCUMENT.append(pa.field("group", pa.string()))
@@ -90,6 +91,7 @@ def synthesize_documents(recipe: Recipe, workspace: Workspace) -> Manifest:
         "model": recipe.synthesis.model,
         "prompt": PROMPT,
         "benchmarks": list(decontamination.benchmarks),
+        "benchmark_digests": [file_digest(benchmark_path(name)) for name in decontamination.benchmarks],
         "ngram": decontamination.ngram,
     }
     stage = Stage("synthesize_documents", 1, _make_documents, parameters)

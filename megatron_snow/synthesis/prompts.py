@@ -11,7 +11,7 @@ from __future__ import annotations
 from string import Template
 
 # Raised with every change of the text: it is part of a document's provenance.
-PROMPT = "code-file-v1"
+PROMPT = "code-file-v2"
 
 SYSTEM = "You are an expert programmer who writes clear, correct and self-contained code files."
 

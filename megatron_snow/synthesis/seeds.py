@@ -13,6 +13,7 @@ from pathlib import Path
 
 from megatron_snow.common.checksums import text_digest
 from megatron_snow.common.errors import UserError
+from megatron_snow.common.shares import apportion
 from megatron_snow.pipeline import read_documents
 
 
@@ -37,14 +38,14 @@ def choose_seeds(shards: Sequence[Path], shares: Mapping[str, float], count: int
     for shard in shards:
         for row in read_documents(shard, ["id", "language", "licence", "path", "content"]):
             by_language.setdefault(row["language"], []).append(row)
-    present = {language: share for language, share in sorted(shares.items()) if share > 0 and language in by_language}
-    if not present:
+    quotas = language_shares(shares, {language: sum(len(row["content"]) for row in rows) for language, rows in by_language.items()})
+    if not quotas:
         raise UserError(
             f"synthesis.languages: no selected document is in {', '.join(shares)}; "
             f"{shards[0].parent} has {', '.join(sorted(by_language)) or 'no documents'}"
         )
     seeds = []
-    for language, quota in split_count(count, present).items():
+    for language, quota in apportion(count, quotas).items():
         rows = sorted(by_language[language], key=lambda row: text_digest(f"{seed}:seed:{row['id']}"))
         for number in range(quota):
             row, turn = rows[number % len(rows)], number // len(rows)
@@ -53,14 +54,14 @@ def choose_seeds(shards: Sequence[Path], shares: Mapping[str, float], count: int
     return seeds
 
 
-def split_count(count: int, shares: Mapping[str, float]) -> dict[str, int]:
-    """Whole numbers in proportion to `shares`, together `count` (largest remainder)."""
-    total = sum(shares.values())
-    exact = {name: count * share / total for name, share in shares.items()}
-    quotas = {name: int(value) for name, value in exact.items()}
-    for name in sorted(exact, key=lambda name: (quotas[name] - exact[name], name))[: count - sum(quotas.values())]:
-        quotas[name] += 1
-    return quotas
+def language_shares(targets: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, float]:
+    """Targets of the languages that are there; what targets leave of one goes to the other languages in proportion to `sizes`."""
+    shares = {language: share for language, share in sorted(targets.items()) if share > 0 and sizes.get(language)}
+    others = {language: size for language, size in sorted(sizes.items()) if size and language not in targets}
+    rest = 1.0 - sum(targets.values())
+    if rest > 1e-9 and others:
+        shares |= {language: rest * size / sum(others.values()) for language, size in others.items()}
+    return shares
 
 
 def cut_lines(text: str, size: int, choice: random.Random) -> str:

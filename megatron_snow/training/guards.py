@@ -1,19 +1,16 @@
-"""What ends a run early: a loss that is not finite, a signal, a second run in the same folder."""
+"""What ends a run early: a loss that is not finite, a signal."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
-from typing import IO, TypeVar
+from typing import TypeVar
 
 from torch import Tensor
 
-from megatron_snow.common.errors import UserError
+from megatron_snow.common.errors import UserError, explain_os_error
 from megatron_snow.engine import Engine, StepResult
 from megatron_snow.training.phases import Step
 from megatron_snow.training.speaking import fall_silent
@@ -30,6 +27,8 @@ def agree(engine: Engine, decide: Callable[[], Value]) -> Value:
             value = decide()
         except UserError as error:
             message = str(error)
+        except OSError as error:  # a full disk, a folder of somebody else's: the other ranks must hear of it too
+            message = explain_os_error(error) or str(error)
     value, message = engine.broadcast((value, message))
     if message is not None:
         if engine.is_main:
@@ -80,31 +79,3 @@ class StopSignal:
         if self._engine.is_main and not self._received:
             print(f"\n{signal.Signals(number).name}: finishing the step, then saving", file=sys.stderr, flush=True)
         self._received = True
-
-
-class RunLock:
-    """One run a folder: two would write into each other's checkpoints. The kernel lets go of it when the process dies."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / ".pretrain.lock"
-        self._file: IO[str] | None = None
-
-    def acquire(self) -> None:
-        """UserError that names the process which holds the folder."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self._path, "a+", encoding="utf-8")  # noqa: SIM115 held until release()
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.seek(0)
-            holder = self._file.read().strip() or "unknown"
-            raise UserError(
-                f"{self._path.parent}: another run (process {holder}) trains into this folder; end it, or give another --output"
-            ) from None
-        self._file.truncate(0)
-        self._file.write(f"{os.getpid()}\n")
-        self._file.flush()
-
-    def release(self) -> None:
-        if self._file is not None:
-            self._file.close()

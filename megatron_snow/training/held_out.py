@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from megatron_snow.common.progress import progress
+from megatron_snow.config import benchmark_label
 from megatron_snow.datasets import IndexedDataset
 from megatron_snow.engine import Engine
 from megatron_snow.tasks import Problem, load_benchmark
@@ -64,7 +64,7 @@ class HeldOutEvaluation(Callback):
                 parts["losses", prefix.name] = rows
         tokenizer = SentencePieceTokenizer.load(self._run.tokenizer_model)
         for benchmark in settings.benchmarks:
-            name = Path(benchmark).name.split(".")[0]
+            name = benchmark_label(benchmark)
             parts["bits_per_byte", name] = solution_rows(load_benchmark(benchmark), tokenizer, length)
         return parts
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from megatron_snow.checkpoint import Checkpoint
+from megatron_snow.common.locks import FolderLock
 from megatron_snow.config import Recipe, Workspace, save_recipe
 from megatron_snow.engine import Engine
 from megatron_snow.model import build_snowcoder
 from megatron_snow.training.data import BatchReader
-from megatron_snow.training.guards import RunLock, StopSignal, agree
+from megatron_snow.training.guards import StopSignal, agree
 from megatron_snow.training.held_out import HeldOutEvaluation
 from megatron_snow.training.loop import Callback, train
 from megatron_snow.training.metrics import MetricsWriter, ProgressBar, StepLog
@@ -30,7 +31,7 @@ def pretrain_run(run: Run) -> int:
     if run.is_done:
         return run.done
     engine = Engine(run.recipe, build_snowcoder(run.recipe))
-    lock = RunLock(run.workspace.root)
+    lock = FolderLock(run.workspace.root, "pretrain")
     try:
         agree(engine, lock.acquire)
         last = _train(run, engine)

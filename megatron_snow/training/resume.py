@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from megatron_snow.checkpoint import Checkpoint
 from megatron_snow.common.checksums import file_digest
 from megatron_snow.common.errors import UserError
 from megatron_snow.config import Blend, Recipe, Workspace, load_recipe, recipe_to_dict
-from megatron_snow.training.data import dataset_path, fingerprints
+from megatron_snow.training.data import dataset_path, dataset_prefixes, fingerprints
 from megatron_snow.training.phases import Plan
 
 # Layout (parallel.*, training.micro_batch_size), saving and evaluation may change; so may phases that have not begun.
@@ -20,32 +20,34 @@ _PAST = ("seed", "training.global_batch_size", "training.precision", "training.o
 
 def check_unchanged(recipe: Recipe, checkpoint: Checkpoint, data: Workspace, tokenizer: Path) -> None:
     """UserError where recipe, tokenizer or data are not those that made the checkpoint."""
-    changes = [
-        f"{key}: it was {before!r}, the recipe says {now!r}"
-        for key, before, now in _changed_keys(recipe, load_recipe(checkpoint.recipe), checkpoint.step)
-    ]
+    changes = recipe_changes(recipe, checkpoint)
     if checkpoint.tokenizer.is_file() and file_digest(checkpoint.tokenizer) != file_digest(tokenizer):
         changes.append(f"tokenizer.model: {tokenizer} is not the tokenizer of the checkpoint")
     for dataset, known in checkpoint.state.get("data", {}).items():
         path = dataset_path(dataset, data)
         # What a finished phase has read may be deleted, but not replaced.
-        if path.exists() and fingerprints([Blend(dataset)], data)[dataset] != known:
+        if (path.exists() or dataset_prefixes(path)) and fingerprints([Blend(dataset)], data)[dataset] != known:
             changes.append(f"dataset {dataset}: {path} holds other tokens than the steps so far have read")
-    if changes:
-        raise UserError(
-            "\n  ".join(
-                [f"{checkpoint.path}: the run so far was trained otherwise; set it back, or start anew with another --output", *changes]
-            )
-        )
+    refuse(checkpoint, changes)
 
 
-def _changed_keys(recipe: Recipe, before: Recipe, step: int) -> Iterator[tuple[str, Any, Any]]:
-    old, new = recipe_to_dict(before), recipe_to_dict(recipe)
-    for key in (*_MODEL, *_PAST) if step else _MODEL:  # at step 0 there is a model and no past
-        yield from _differences(key, _at(old, key), _at(new, key))
-    for number, planned in enumerate(Plan(before).begun(step)):
+def recipe_changes(recipe: Recipe, checkpoint: Checkpoint, also: Iterable[str] = ()) -> list[str]:
+    """A line for each key that may not change any more and did; `also` names further keys or sections that may not."""
+    old, new = recipe_to_dict(load_recipe(checkpoint.recipe)), recipe_to_dict(recipe)
+    keys = (*_MODEL, *_PAST) if checkpoint.step else _MODEL  # at step 0 there is a model and no past
+    pairs = [(key, _at(old, key), _at(new, key)) for key in dict.fromkeys((*keys, *also))]
+    for number, planned in enumerate(Plan(load_recipe(checkpoint.recipe)).begun(checkpoint.step)):
         now = new["phases"][number] if number < len(new["phases"]) else None
-        yield from _differences(f"phases.{planned.phase.name}", old["phases"][number], now)
+        pairs.append((f"phases.{planned.phase.name}", old["phases"][number], now))
+    differences = [difference for pair in pairs for difference in _differences(*pair)]
+    return [f"{key}: it was {before!r}, the recipe says {now!r}" for key, before, now in differences]
+
+
+def refuse(checkpoint: Checkpoint, changes: Sequence[str]) -> None:
+    """UserError with all changes, where there are any."""
+    if changes:
+        told = f"{checkpoint.path}: the run so far was trained otherwise; set it back, or start anew with another --output"
+        raise UserError("\n  ".join([told, *changes]))
 
 
 def _at(tree: dict[str, Any], key: str) -> Any:

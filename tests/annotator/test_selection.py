@@ -1,7 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from megatron_snow.annotator.selection import split_budget, take_top
+from megatron_snow.annotator.selection import take_top
+from megatron_snow.common.shares import apportion
 
 rows = st.lists(st.tuples(st.floats(0, 1), st.uuids().map(str), st.integers(1, 50)), max_size=30, unique_by=lambda row: row[1])
 
@@ -31,6 +32,6 @@ def test_a_document_larger_than_the_budget_is_passed_over() -> None:
 
 @given(st.integers(0, 10**6), st.dictionaries(st.text(max_size=3), st.floats(1, 1e9), min_size=1, max_size=8))
 def test_shares_keep_the_mix_and_add_up(budget: int, tokens: dict[str, float]) -> None:
-    shares = split_budget(budget, tokens)
+    shares = apportion(budget, tokens)
     assert sum(shares.values()) == budget
     assert all(abs(shares[name] - budget * count / sum(tokens.values())) <= 1 + 1e-6 for name, count in tokens.items())

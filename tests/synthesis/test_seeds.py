@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from megatron_snow.common.errors import UserError
+from megatron_snow.common.shares import apportion
 from megatron_snow.config import Workspace
 from megatron_snow.pipeline import shards_in
-from megatron_snow.synthesis.seeds import choose_seeds, cut_lines, split_count
+from megatron_snow.synthesis.seeds import choose_seeds, cut_lines, language_shares
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(1, 200), st.integers())
@@ -43,4 +44,11 @@ def test_no_seed_of_any_language_is_an_error(workspace: Workspace) -> None:
 
 @given(st.integers(0, 1000), st.dictionaries(st.text(max_size=3), st.floats(0.01, 1), min_size=1, max_size=6))
 def test_quotas_add_up(count: int, shares: dict[str, float]) -> None:
-    assert sum(split_count(count, shares).values()) == count
+    assert sum(apportion(count, shares).values()) == count
+
+
+def test_what_the_targets_leave_goes_to_the_other_languages_by_size() -> None:
+    sizes = {"Python": 10, "C": 30, "Perl": 10}
+    assert language_shares({"Python": 0.5}, sizes) == {"Python": 0.5, "C": 0.375, "Perl": 0.125}
+    assert language_shares({"Python": 1.0}, sizes) == {"Python": 1.0}
+    assert language_shares({"Ruby": 1.0}, sizes) == {}

@@ -164,14 +164,14 @@ def test_weights_from_elsewhere_start_a_run(tiny_run, unbroken: Path, tmp_path: 
 
 def test_two_runs_cannot_share_a_folder(tiny_run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     from megatron_snow.common.errors import UserError
-    from megatron_snow.training.guards import RunLock
+    from megatron_snow.common.locks import FolderLock
 
-    lock = RunLock(tmp_path)
+    lock = FolderLock(tmp_path, "pretrain")
     lock.acquire()
     with pytest.raises(UserError, match=f"another run \\(process {os.getpid()}\\)"):
-        RunLock(tmp_path).acquire()
+        FolderLock(tmp_path, "pretrain").acquire()
     lock.release()
-    RunLock(tmp_path).acquire()
+    FolderLock(tmp_path, "pretrain").acquire()
 
 
 def test_two_processes_killed_and_resumed_equal_two_unbroken(tiny_run, unbroken: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

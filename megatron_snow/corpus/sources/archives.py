@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from megatron_snow.common.errors import UserError
 from megatron_snow.config import Source
 from megatron_snow.corpus import licences
-from megatron_snow.corpus.sources.files import may_be_source
+from megatron_snow.corpus.sources.files import is_text, may_be_source
 from megatron_snow.corpus.sources.parts import Limits, Part, RawFile, part_of_container
 
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip", ".whl")
@@ -33,7 +33,7 @@ _Entry = tuple[str, int, bool, Callable[[int], bytes]]
 
 def list_archives(source: Source) -> Iterator[Part]:
     """The archives that a path or a glob names; each is one repository, called by its file name without the ending."""
-    paths = [Path(name) for name in sorted(glob(source.path))]
+    paths = [Path(name) for name in sorted(glob(source.path, recursive=True))]
     if not paths:
         raise UserError(f"corpus.sources: archive {source.path}: no such file")
     for path in paths:
@@ -49,7 +49,7 @@ def read_archive(part: Part, limits: Limits) -> Iterator[RawFile]:
         licence, top = _survey(part.path)
         for name, size, plain, read in _entries(part.path):
             path = name.removeprefix(top)
-            if not plain or not may_be_source(path) or ".dist-info/" in path:
+            if not plain or not is_text(name) or not may_be_source(path) or ".dist-info/" in path:
                 continue
             dropped = "unsafe_path" if _leaves(name) else "too_large" if size > limits.max_file_bytes else ""
             data = b"" if dropped else read(size)

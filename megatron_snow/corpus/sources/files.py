@@ -53,10 +53,19 @@ def may_be_source(path: str) -> bool:
     return bool(languages_by_name(path)) or not has_extension(path)
 
 
+def is_text(path: str) -> bool:
+    """Whether a name can be written in UTF-8; one that cannot is no source that a model could be shown."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def members_of(pairs: Iterable[tuple[str, str]]) -> Iterator[Member]:
     """Members for the (path in the repository, location) of regular files that may be source."""
     for path, location in pairs:
-        if may_be_source(path):
+        if is_text(path) and may_be_source(path):
             try:
                 status = os.lstat(location)
             except OSError:  # listed by a package, removed by someone

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from megatron_snow.common.errors import UserError
 from megatron_snow.config import Source
 from megatron_snow.corpus import licences
+from megatron_snow.corpus.sources.files import is_text
 from megatron_snow.corpus.sources.parts import PART_BYTES, Kind, Limits, Part, RawFile, part_of_container
 
 _COLUMNS = {
@@ -35,7 +36,7 @@ _STARCODER_HEADER = re.compile(r"\A(?:<(?:reponame|filename|gh_stars)>[^\n<]*)+\
 
 def list_tables(source: Source) -> Iterator[Part]:
     """The JSONL or Parquet files that a path or a glob names; a Parquet file is cut at its row groups."""
-    paths = [Path(name) for name in sorted(glob(source.path))]
+    paths = [Path(name) for name in sorted(glob(source.path, recursive=True))]
     if not paths:
         raise UserError(f"corpus.sources: {source.kind} {source.path}: no such file")
     kind: Kind = "parquet" if source.kind == "parquet" else "jsonl"
@@ -115,9 +116,14 @@ def _parse(line: bytes, place: str) -> dict[str, Any]:
 
 def _document(row: Mapping[str, Any], chosen: Mapping[str, str], place: str, limits: Limits) -> RawFile:
     content, repository, path, language, licence = (row.get(name) if name else None for name in chosen.values())
+    if not isinstance(content, str | None):
+        raise UserError(f"{place}: {chosen['content']} is {type(content).__name__}, not text; restore or delete the row")
     text = _STARCODER_HEADER.sub("", content or "", count=1)
     size = len(text.encode("utf-8", "replace"))
     dropped = "too_large" if size > limits.max_file_bytes else ""
+    if not all(is_text(str(value)) for value in (text, repository, path, language, licence)):
+        dropped = "encoding"  # JSON can spell half a character, which no file can hold
+        repository, path, language, licence = None, None, None, None
     named = licence[0] if isinstance(licence, list) and licence else licence
     return RawFile(
         repository=str(repository or f"{place.partition('#')[0]}"),

@@ -1,0 +1,21 @@
+"""Child processes that do not outlive who started them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec nothing may be
+
+
+def die_with_parent() -> None:
+    """Ask the kernel for SIGKILL when the parent is gone (Linux; elsewhere nothing happens)."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it went while we asked
+        os.kill(os.getpid(), signal.SIGKILL)
