@@ -1,6 +1,6 @@
 """The recipe: one YAML file describes a whole run (DESIGN 5). Dataclasses, loading, checks."""
 
-from megatron_snow.config.checks import check_corpus, check_recipe
+from megatron_snow.config.checks import check_corpus, check_makeable, check_recipe
 from megatron_snow.config.loading import load_recipe, recipe_to_dict, save_recipe
 from megatron_snow.config.schema import (
     Annotator,
@@ -44,7 +44,7 @@ __all__ = [
     "Workspace",
     "benchmark_label",
     "check_corpus",
-    "check_recipe",
+    "check_makeable", "check_recipe",
     "file_name_of",
     "load_recipe",
     "recipe_to_dict",

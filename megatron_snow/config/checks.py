@@ -18,7 +18,7 @@ def check_recipe(recipe: Recipe) -> Iterator[Problem]:
     yield from check_corpus(recipe.corpus)
     yield from _check_tokenizer(recipe)
     yield from _check_numbers(recipe)
-    yield from _check_datasets(recipe)
+    yield from _check_synthesis(recipe)
     yield from _check_benchmarks(recipe)
     if not recipe.phases:
         yield "phases", "none given; a run needs at least one"
@@ -130,8 +130,8 @@ def _check_numbers(recipe: Recipe) -> Iterator[Problem]:
                 yield f"{section}.{key}".lstrip("."), f"{getattr(part, key)} is below {least}"
 
 
-def _check_datasets(recipe: Recipe) -> Iterator[Problem]:
-    """What a named dataset needs to be made is given before phase 1 has run for weeks."""
+def check_makeable(recipe: Recipe) -> Iterator[Problem]:
+    """Rules for a run that makes its datasets itself: what they need is given before phase 1 has run for weeks."""
     named = {blend.dataset for phase in recipe.phases for blend in phase.data}
     if named & {"selected", "synthetic"}:
         if recipe.annotator.select_tokens < 1:
@@ -140,6 +140,9 @@ def _check_datasets(recipe: Recipe) -> Iterator[Problem]:
             yield "annotator.positives", "none given; name repositories of good code, for example ['python:stdlib']"
     if "synthetic" in named and recipe.synthesis.requests < 1:
         yield "synthesis.requests", "0; a phase reads the synthetic dataset: say how many seeds are rewritten"
+
+
+def _check_synthesis(recipe: Recipe) -> Iterator[Problem]:
     shares = recipe.synthesis.languages
     if sum(shares.values()) > 1 + 1e-9 or any(share < 0 for share in shares.values()):
         yield "synthesis.languages", f"shares {dict(shares)} must be at least 0 and together at most 1"

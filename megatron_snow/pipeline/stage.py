@@ -145,6 +145,10 @@ def _run_task(task: Task, *, stage: Stage, output: Path, keys: Mapping[str, str]
             outputs[final.name] = {"digest": file_digest(written), "bytes": written.stat().st_size}
             commit(written, final)
         write_json(record, {"key": keys[task.name], "outputs": outputs, "counts": dict(counts)})
+    except OSError as error:
+        if error.filename is None:  # pyarrow does not say which file had no room
+            error.filename = str(prefix)
+        raise
     finally:
         for suffix in stage.suffixes:
             beside(temporary, suffix).unlink(missing_ok=True)

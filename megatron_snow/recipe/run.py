@@ -12,7 +12,7 @@ from megatron_snow.common.errors import UserError, nearest
 from megatron_snow.common.files import PARTIAL
 from megatron_snow.common.locks import FolderLock
 from megatron_snow.common.records import read_json, write_json
-from megatron_snow.config import Recipe, Workspace, save_recipe
+from megatron_snow.config import Recipe, Workspace, check_makeable, save_recipe
 from megatron_snow.recipe.context import Run
 from megatron_snow.recipe.meter import MemoryMeter
 from megatron_snow.recipe.plan import Step, makers, plan, sections
@@ -22,6 +22,9 @@ from megatron_snow.training.resume import recipe_changes, refuse
 def run_recipe(recipe: Recipe, workspace: Workspace, *, until: str | None = None) -> None:
     """Run a recipe, or its steps up to and with `until`; prints a heading and one line of result a step."""
     steps = _steps_until(plan(recipe), until)
+    problems = [f"{key}: {message}" for key, message in check_makeable(recipe)]
+    if problems:
+        raise UserError("\n  ".join(["the recipe cannot make its datasets", *problems]))
     with FolderLock(workspace.root, "run"):
         frozen = _frozen_steps(recipe, workspace)
         _remove_leavings(workspace)

@@ -74,12 +74,13 @@ def test_no_requests_need_no_seeds(recipe: Recipe, tmp_path: Path) -> None:
 
 def test_the_real_server_answers_once(workspace: Workspace, recipe: Recipe) -> None:
     short = replace(recipe, synthesis=replace(recipe.synthesis, requests=3, max_tokens=24, seed_bytes=120))
+    before = set(psutil.Process().children())  # the pool of gloo workers, where other tests have started it
     first = synthesize_documents(short, workspace)
     assert first.counts["answered"] == 3
     assert 3 <= first.counts["completion_tokens"] <= 3 * 24
     assert first.counts["accepted"] + sum(n for name, n in first.counts.items() if name.startswith("dropped:")) == 3
     responses = {path: path.stat().st_mtime_ns for path in workspace.synthesis("responses").iterdir()}
-    assert not psutil.Process().children()
+    assert set(psutil.Process().children()) <= before
     assert synthesize_documents(short, workspace) == first
     more = synthesize_documents(replace(short, synthesis=replace(short.synthesis, requests=4)), workspace)
     assert more.counts["answered"] == 4
