@@ -53,7 +53,7 @@ def test_starts_ends_and_totals(plan: Plan) -> None:
     assert plan.step(129).total_samples == 129 * 32
     assert plan.step(129).total_tokens == 129 * 32 * 512
     assert plan.step(129).learning_rate == 0.0
-    assert plan.step(130).learning_rate == 2.0e-3 * 32 * 512 / 65_536
+    assert plan.step(130).learning_rate == plan.step(130).phase.lr.peak * 32 * 512 / 65_536
 
 
 def test_phases_by_step(plan: Plan) -> None:
