@@ -1,5 +1,5 @@
 # make demo   set up, then the whole system on this machine's own code (about 15 minutes on 2 cores)
-# make test   set up, then every check that needs no GPU; make test-slow adds the long sweeps
+# make test   set up, then every check; make test-slow adds the long sweeps
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -27,7 +27,7 @@ lint: setup
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest -m "not slow and not gpu"
+	$(BIN)/pytest -m "not slow"
 
 test-slow: setup
 	$(BIN)/pytest -m slow
