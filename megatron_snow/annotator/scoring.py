@@ -17,7 +17,7 @@ from megatron_snow.common.errors import UserError
 from megatron_snow.common.files import beside
 from megatron_snow.common.records import Manifest, read_json
 from megatron_snow.config import Recipe, Workspace
-from megatron_snow.pipeline import DOCUMENT, ShardWriter, Stage, read_documents, run_stage, shards_in, tasks_by_shard
+from megatron_snow.pipeline import DOCUMENT, Execution, ShardWriter, Stage, read_documents, run_stage, shards_in, tasks_by_shard
 
 SCORED = DOCUMENT.append(pa.field("score", pa.float32()))
 
@@ -47,7 +47,7 @@ def score_documents(recipe: Recipe, workspace: Workspace) -> Manifest:
     stage = Stage("score_documents", 1, _score_shard, parameters)
     largest_first = sorted(shards, key=lambda shard: (-shard.stat().st_size, shard.name))  # so that no process ends long after the others
     tasks = tasks_by_shard(largest_first, also=head_files)
-    return run_stage(stage, tasks, workspace.annotator("scores"), executor="pool", workers=recipe.workers)
+    return run_stage(stage, tasks, workspace.annotator("scores"), Execution("pool", recipe.workers))
 
 
 def _last_ticket(shards: Sequence[Path], count: int, seed: int) -> str:

@@ -20,7 +20,18 @@ from megatron_snow.common.files import beside
 from megatron_snow.common.records import Manifest
 from megatron_snow.common.shares import apportion
 from megatron_snow.config import Recipe, Workspace
-from megatron_snow.pipeline import ShardWriter, Stage, Task, read_documents, read_table, run_stage, shards_in, tasks_by_shard, write_table
+from megatron_snow.pipeline import (
+    Execution,
+    ShardWriter,
+    Stage,
+    Task,
+    read_documents,
+    read_table,
+    run_stage,
+    shards_in,
+    tasks_by_shard,
+    write_table,
+)
 from megatron_snow.tokenizers import SentencePieceTokenizer
 
 SELECTED = SCORED.append(pa.field("group", pa.string()))
@@ -49,7 +60,7 @@ def select_top(recipe: Recipe, workspace: Workspace) -> Manifest:
         inputs += [workspace.annotator("lengths") / path.name for path in inputs]
         tasks.append(Task(f"{language}-00000", tuple(inputs), {"budget": share}))
     stage = Stage("select_top", 1, _select, {"select_tokens": budget})
-    return run_stage(stage, tasks, workspace.annotator("selected"), executor="pool", workers=recipe.workers)
+    return run_stage(stage, tasks, workspace.annotator("selected"), Execution("pool", recipe.workers))
 
 
 def take_top(rows: Iterable[tuple[float, str, int]], budget: int) -> list[str]:
@@ -71,7 +82,7 @@ def _count_tokens(recipe: Recipe, workspace: Workspace, scores: Sequence[Path]) 
         raise UserError(f"{model}: no tokenizer model there; run megatron-snow train-tokenizer first, or set tokenizer.model")
     output = workspace.annotator("lengths")
     tasks = tasks_by_shard(scores, also=[model])
-    run_stage(Stage("count_tokens", 1, _count_shard), tasks, output, executor="pool", workers=recipe.workers)
+    run_stage(Stage("count_tokens", 1, _count_shard), tasks, output, Execution("pool", recipe.workers))
     return [output / path.name for path in scores]
 
 

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     sources = tuple(_source(text) for text in args.source)
     job = job_of(args, "collect-corpus", lambda corpus: replace(with_options(corpus, args), sources=sources or corpus.sources))
     output = job.output("collected")
-    print_counts(collect(job.corpus, job.seed, output, job.workers, job.executor), output)
+    print_counts(collect(job.corpus, job.seed, output, job.execution), output)
 
 
 def _source(text: str) -> Source:

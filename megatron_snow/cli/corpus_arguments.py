@@ -11,7 +11,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 from megatron_snow.cli.arguments import add_recipe_arguments, files_of, recipe_of
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import Manifest
-from megatron_snow.config import Corpus, Workspace, check_corpus
+from megatron_snow.config import Corpus, Recipe, Workspace, check_corpus
+from megatron_snow.pipeline import EXECUTORS, Execution
 
 _SEED = 1234  # the recipe's default
 
@@ -22,8 +23,7 @@ class Job:
 
     corpus: Corpus
     seed: int
-    workers: int
-    executor: str
+    execution: Execution
     workspace: Workspace | None  # with --recipe
     files: list[Path]  # with --input
     folder: Path | None  # --output without --recipe
@@ -51,8 +51,13 @@ def add_corpus_arguments(parser: argparse.ArgumentParser, *, reads_shards: bool 
         parser.add_argument(
             "--input", nargs="+", default=[], metavar="GLOB", help="Parquet shards or folders of them, in place of a recipe's"
         )
-    parser.add_argument("--executor", choices=("inline", "pool"), default="pool", help="where the tasks run (default: pool)")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: the recipe's, else 1); the result is the same")
+    parser.add_argument("--executor", choices=EXECUTORS, help="where the tasks run (default: the recipe's, else pool)")
+    parser.add_argument("--workers", type=int, metavar="N", help="tasks at a time (default: the recipe's, else 1); the result is the same")
+    parser.add_argument(
+        "--executor-option", action="append", default=[], metavar="KEY=VALUE",
+        help="of Slurm (partition, account, time, mem, ...) or Ray (address); may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--explain", action="store_true", help="say which tasks would run and why, and run nothing")
 
 
 def add_options(parser: argparse.ArgumentParser, section: type, names: Sequence[str] = ()) -> None:
@@ -97,12 +102,22 @@ def job_of(args: argparse.Namespace, verb: str, adapt: Callable[[Corpus], Corpus
     return Job(
         corpus,
         seed if seed is not None else recipe.seed if recipe else _SEED,
-        args.workers or (recipe.workers if recipe else 1),
-        args.executor,
+        _execution(args, recipe),
         workspace,
         files_of(patterns) if patterns else [],
         None if args.recipe else Path(args.output),
     )
+
+
+def _execution(args: argparse.Namespace, recipe: Recipe | None) -> Execution:
+    options = dict(recipe.executor_options) if recipe else {}
+    for text in args.executor_option:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--executor-option {text}: give KEY=VALUE, for example partition=cpu")
+        options[key] = value
+    workers = args.workers or (recipe.workers if recipe else 1)
+    return Execution(args.executor or (recipe.executor if recipe else "pool"), workers, options, args.explain)
 
 
 def print_counts(manifest: Manifest, output: Path) -> None:

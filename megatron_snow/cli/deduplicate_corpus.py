@@ -29,4 +29,4 @@ def run(args: argparse.Namespace) -> None:
 
     job = job_of(args, "deduplicate-corpus", lambda corpus: replace(corpus, near_duplicates=with_options(corpus.near_duplicates, args)))
     output = job.output("deduplicated")
-    print_counts(deduplicate(job.corpus, job.inputs("filtered"), output, job.workers, job.executor), output)
+    print_counts(deduplicate(job.corpus, job.inputs("filtered"), output, job.execution), output)

@@ -27,4 +27,4 @@ def run(args: argparse.Namespace) -> None:
 
     job = job_of(args, "filter-corpus", lambda corpus: replace(corpus, filters=with_options(corpus.filters, args)))
     output = job.output("filtered")
-    print_counts(filter_documents(job.corpus, job.inputs("collected"), output, job.workers, job.executor), output)
+    print_counts(filter_documents(job.corpus, job.inputs("collected"), output, job.execution), output)

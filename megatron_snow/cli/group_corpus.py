@@ -35,4 +35,4 @@ def run(args: argparse.Namespace) -> None:
     held_out = Path(args.held_out) if args.held_out else job.workspace.corpus("held_out") if job.workspace else output.with_name("held_out")
     if held_out.resolve() == output.resolve():
         raise UserError(f"--held-out {held_out}: is --output itself; give it another folder")
-    print_counts(group(job.corpus, job.seed, job.inputs("decontaminated"), output, held_out, job.workers, job.executor), output)
+    print_counts(group(job.corpus, job.seed, job.inputs("decontaminated"), output, held_out, job.execution), output)

@@ -50,7 +50,17 @@ def run_verb(verb: str, arguments: Sequence[str]) -> int:
         prog=f"megatron-snow {verb.replace('_', '-')}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     module.add_arguments(parser)
-    return exit_code_of(partial(module.run, parser.parse_args(arguments)))
+    return exit_code_of(partial(_run, module, parser.parse_args(arguments)))
+
+
+def _run(module: ModuleType, arguments: argparse.Namespace) -> int | None:
+    from megatron_snow.pipeline import WouldRun
+
+    try:
+        return module.run(arguments)
+    except WouldRun as reasons:  # --explain
+        print(reasons)
+        return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

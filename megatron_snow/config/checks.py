@@ -100,6 +100,12 @@ def check_corpus(corpus: Corpus) -> Iterator[Problem]:
             yield f"corpus.{key}", f"{getattr(corpus, key)} is not in (0, 1]"
         elif getattr(corpus, key) < 1 and not corpus.max_bytes:
             yield f"corpus.{key}", f"{getattr(corpus, key)} is a share of corpus.max_bytes, which is not given"
+    if not 0 <= corpus.header_share <= 1:
+        yield "corpus.header_share", f"{corpus.header_share} is not in [0, 1]"
+    if corpus.memory_bytes < 10_000_000:
+        yield "corpus.memory_bytes", f"{corpus.memory_bytes} is below 10,000,000"
+    if corpus.filters.rejects < 0:
+        yield "corpus.filters.rejects", f"{corpus.filters.rejects} is below 0"
     if corpus.max_file_bytes < 1:
         yield "corpus.max_file_bytes", f"{corpus.max_file_bytes} is below 1"
     for number, source in enumerate(corpus.sources):

@@ -24,17 +24,16 @@ class Source:
     repository: str = ""  # folder, archive: all of it is this one repository
 
 
+LicenceKind = Literal["permissive", "copyleft", "unlicensed", "unknown"]
+
+
 @dataclass(frozen=True)
 class Filters:
-    """StarCoder's six rules (arXiv 2305.06161, 3.2 and bigcode-dataset). Zero switches a rule off."""
+    """A profile of rules: one of corpus/filters/profiles/ by name (starcoder, starcoder2, opencoder-python), or a file."""
 
-    max_line_length: int = 1000  # characters
-    mean_line_length: int = 100  # characters
-    min_alphanumeric: float = 0.25  # share of characters
-    drop_xml: bool = True  # "<?xml version=" in the first 100 characters
-    min_html_text: float = 0.2  # share of visible text in HTML, which must also be over 100 characters
-    json_yaml_min: int = 50  # characters
-    json_yaml_max: int = 5000  # characters
+    profile: str = "starcoder"
+    thresholds: Mapping[str, float] = field(default_factory=dict)  # of the profile's rules, by name, in place of its own
+    rejects: int = 20  # documents a rule that are kept for reading, in rejects/
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,22 @@ class NearDuplicates:
 
 
 @dataclass(frozen=True)
+class Redaction:
+    """Secrets, e-mail and IP addresses are replaced by stand-ins of the same form; an audit log names each."""
+
+    secrets: bool = True
+    emails: bool = True
+    addresses: bool = True
+
+
+@dataclass(frozen=True)
 class Decontamination:
     """Benchmarks whose text must not be in the corpus: names known to `tasks` or paths of files."""
 
     benchmarks: tuple[str, ...] = ("humaneval",)
     ngram: int = 10  # words; a needle with fewer is matched whole
+    lock: str = ""  # a benchmarks.lock.json of an earlier run: every file must have the digest that stands there
+    semantic: bool = False  # report functions that equal a solution but for names and order; drops nothing
 
 
 @dataclass(frozen=True)
@@ -66,11 +76,17 @@ class Corpus:
     max_language_share: float = 1.0  # of max_bytes, so that one language does not fill it
     max_repository_share: float = 1.0  # of max_bytes, so that the corpus is of many repositories
     max_file_bytes: int = 1_000_000
+    licence_kinds: tuple[LicenceKind, ...] = ()  # that are kept; none: all
+    opt_out: str = ""  # a file with a repository a line, whose documents are left out
     filters: Filters = field(default_factory=Filters)
     near_duplicates: NearDuplicates = field(default_factory=NearDuplicates)
+    redaction: Redaction = field(default_factory=Redaction)
     decontamination: Decontamination = field(default_factory=Decontamination)
-    grouping: Literal["file", "repo", "language-repo"] = "language-repo"
+    grouping: Literal["file", "repo", "language-repo", "repo-language"] = "language-repo"
+    file_order: Literal["random", "path", "imports"] = "random"  # of the files in a group
+    header_share: float = 0.0  # of the documents that carry their repository and path before the text
     held_out_share: float = 0.02  # of the bytes of each language, whole repositories
+    memory_bytes: int = 2_000_000_000  # that one task of a shuffle may take; what comes out does not depend on it
 
 
 @dataclass(frozen=True)
@@ -231,6 +247,8 @@ class Recipe:
     phases: tuple[Phase, ...]
     seed: int = 1234
     workers: int = 2  # processes of the data stages
+    executor: Literal["inline", "pool", "slurm", "ray"] = "pool"  # where the data stages run
+    executor_options: Mapping[str, str] = field(default_factory=dict)  # of Slurm (partition, account, time) or Ray (address)
     corpus: Corpus = field(default_factory=Corpus)
     parallel: Parallel = field(default_factory=Parallel)
     annotator: Annotator = field(default_factory=Annotator)

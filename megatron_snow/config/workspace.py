@@ -23,7 +23,7 @@ class Workspace:
     root: Path
 
     def corpus(self, stage: str) -> Path:
-        """corpus/collected, filtered, deduplicated, decontaminated, grouped, held_out: Parquet shards and a manifest."""
+        """corpus/collected, filtered, deduplicated, redacted, decontaminated, grouped, held_out: Parquet shards and a manifest."""
         return self.root / "corpus" / stage
 
     @property

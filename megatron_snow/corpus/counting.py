@@ -10,19 +10,22 @@ class Tally(Counter[str]):
 
     def keep(self, language: str, size: int) -> None:
         """One document that goes on, of `size` bytes."""
-        self._see(size)
-        self["kept"] += 1
-        self["kept_bytes"] += size
-        self[f"kept:{language}"] += 1
-        self[f"kept_bytes:{language}"] += size
+        self.add("", language, 1, size)
 
     def drop(self, rule: str, language: str | None, size: int) -> None:
         """One document that `rule` drops; its language where it is known."""
-        self._see(size)
-        self[f"dropped:{rule}"] += 1
-        if language:
-            self[f"dropped:{rule}:{language}"] += 1
+        self.add(rule, language, 1, size)
 
-    def _see(self, size: int) -> None:
-        self["documents"] += 1
+    def add(self, rule: str, language: str | None, count: int, size: int) -> None:
+        """`count` documents of `size` bytes together that go on (rule "") or that `rule` drops."""
+        self["documents"] += count
         self["bytes"] += size
+        if rule:
+            self[f"dropped:{rule}"] += count
+            if language:
+                self[f"dropped:{rule}:{language}"] += count
+            return
+        self["kept"] += count
+        self["kept_bytes"] += size
+        self[f"kept:{language}"] += count
+        self[f"kept_bytes:{language}"] += size

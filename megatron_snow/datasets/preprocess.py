@@ -17,7 +17,7 @@ from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import Manifest
 from megatron_snow.datasets.indexed import IndexedWriter, token_dtype
 from megatron_snow.datasets.lineage import SUFFIX, LineageWriter, Origin
-from megatron_snow.pipeline import Stage, Task, read_documents, run_stage
+from megatron_snow.pipeline import Execution, Stage, Task, read_documents, run_stage
 from megatron_snow.tokenizers import SentencePieceTokenizer
 
 _COLUMNS = ("id", "repository", "path", "licence", "size", "content", "group")
@@ -37,7 +37,7 @@ def tokenize_shards(inputs: Sequence[Path], tokenizer_model: Path, output: Path,
     largest_first = sorted(languages, key=lambda language: (-sum(map(_size, languages[language])), language))
     tasks = [Task(language, (tokenizer_model, *languages[language]), {"language": language}) for language in largest_first]
     stage = Stage("tokenize", 1, _tokenize_language, suffixes=(".bin", ".idx", SUFFIX))
-    return run_stage(stage, tasks, output, executor="pool", workers=min(workers, max(1, len(tasks))))
+    return run_stage(stage, tasks, output, Execution("pool", min(workers, max(1, len(tasks)))))
 
 
 def _size(path: Path) -> int:

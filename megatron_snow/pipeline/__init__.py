@@ -4,11 +4,27 @@
 record beside it, and the stage by its manifest. A run that was killed anywhere goes on from there.
 """
 
-from megatron_snow.pipeline.executors import process_pool
-from megatron_snow.pipeline.shards import DOCUMENT, ShardWriter, count_rows, read_documents, read_table, schema_of, shards_in, write_table
-from megatron_snow.pipeline.stage import RECORD, Stage, Task, run_stage, tasks_by_shard
+from megatron_snow.pipeline.columns import DOCUMENT, Texts, texts_of
+from megatron_snow.pipeline.executors import EXECUTORS, INLINE, Execution, process_pool
+from megatron_snow.pipeline.explain import WouldRun
+from megatron_snow.pipeline.shards import (
+    BATCH_BYTES,
+    SHARD_BYTES,
+    Piece,
+    ShardWriter,
+    batches_of,
+    count_rows,
+    pieces_of,
+    read_documents,
+    read_table,
+    schema_of,
+    shards_in,
+    write_table,
+)  # fmt: skip
+from megatron_snow.pipeline.stage import RECORD, WORK, Stage, Task, run_stage, tasks_by_shard
 
 __all__ = [
-    "DOCUMENT", "RECORD", "ShardWriter", "Stage", "Task", "count_rows", "process_pool", "read_documents", "read_table", "run_stage",
-    "schema_of", "shards_in", "tasks_by_shard", "write_table",
+    "BATCH_BYTES", "DOCUMENT", "EXECUTORS", "INLINE", "RECORD", "SHARD_BYTES", "WORK", "Execution", "Piece", "ShardWriter", "Stage", "Task",
+    "Texts", "WouldRun", "batches_of", "count_rows", "pieces_of", "process_pool", "read_documents", "read_table", "run_stage", "schema_of",
+    "shards_in", "tasks_by_shard", "texts_of", "write_table",
 ]  # fmt: skip

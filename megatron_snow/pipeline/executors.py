@@ -1,4 +1,4 @@
-"""Where tasks run: in this process, or on a pool of processes."""
+"""Where tasks run: in this process, on a pool of processes, on Slurm, on Ray. The results are the same."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from megatron_snow.common.errors import UserError
@@ -17,21 +19,38 @@ from megatron_snow.common.errors import UserError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-EXECUTORS = ("inline", "pool")
+EXECUTORS = ("inline", "pool", "slurm", "ray")
 
 
-def execute(function: Callable[[Item], Result], items: Iterable[Item], *, executor: str, workers: int) -> Iterator[tuple[Item, Result]]:
-    """Yield (item, function(item)) as each finishes, in any order. `function` and items must pickle for 'pool'."""
-    if executor == "inline" or workers <= 1:
+@dataclass(frozen=True)
+class Execution:
+    """Where and how wide tasks run. No key depends on it, so neither does what comes out."""
+
+    executor: str = "inline"
+    workers: int = 1  # processes of a pool, array tasks at a time on Slurm, tasks at a time on Ray
+    options: Mapping[str, str] = field(default_factory=dict)  # of Slurm (partition, account, time, ...) or Ray (address, ...)
+    explain: bool = False  # say why tasks would run, and run nothing
+
+
+INLINE = Execution()
+
+
+def execute(function: Callable[[Item], Result], items: Sequence[Item], execution: Execution, folder: Path) -> Iterator[tuple[Item, Result]]:
+    """Yield (item, function(item)) as each finishes, in any order. `function` and items must pickle; logs go below `folder`."""
+    if execution.executor not in EXECUTORS:
+        raise UserError(f"executor: {execution.executor!r} is not one of {', '.join(EXECUTORS)}")
+    if not items:
+        return
+    if execution.executor == "inline" or (execution.executor == "pool" and execution.workers <= 1):
         for item in items:
             yield item, function(item)
-    elif executor == "pool":
-        yield from _pool(function, items, workers)
+    elif execution.executor == "pool":
+        yield from _pool(function, items, execution.workers)
     else:
-        raise UserError(f"executor: {executor!r} is not one of {', '.join(EXECUTORS)}")
+        raise UserError(f"executor: {execution.executor} is not there yet")  # the executors' author replaces this line
 
 
-def _pool(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[tuple[Item, Result]]:
+def _pool(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[tuple[Item, Result]]:
     with process_pool(workers) as pool:
         futures = {pool.submit(function, item): item for item in items}
         for future in as_completed(futures):

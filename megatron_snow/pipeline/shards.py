@@ -1,4 +1,4 @@
-"""Documents in Parquet shards (zstd): the one schema, reading with clear errors, writing."""
+"""Documents in shards: the one schema, Parquet (zstd) and JSONL in, Parquet out, in batches of bounded memory."""
 
 from __future__ import annotations
 
@@ -10,21 +10,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from megatron_snow.common.errors import UserError
-
-# Stages may add columns (group, score, ...); these are always there.
-DOCUMENT = pa.schema([
-    ("id", pa.string()),            # BLAKE2b-128 of the content, hexadecimal
-    ("repository", pa.string()),    # "python:numpy", "debian:libc6-dev", "owner/name"
-    ("path", pa.string()),          # inside the repository, with forward slashes
-    ("language", pa.string()),      # linguist's name: "Python", "C++"
-    ("licence", pa.string()),       # SPDX identifier or what the source says; "" where unknown
-    ("size", pa.int64()),           # bytes of the content in UTF-8
-    ("provenance", pa.string()),    # where it was read: a path, an archive member, a prompt's key
-    ("content", pa.string()),
-])  # fmt: skip
+from megatron_snow.pipeline import json_lines
+from megatron_snow.pipeline.columns import DOCUMENT, conform, holds_documents, names_for, require
 
 # 24 MB of text: a filter pass of some seconds a shard on one core, and small beside any machine's memory.
 SHARD_BYTES = 24_000_000
+# Of text that is in memory at a time, whatever the size of a shard.
+BATCH_BYTES = 32_000_000
+# A file that is larger on disk is cut into several tasks, at its row groups or lines.
+SPLIT_BYTES = 64_000_000
+
+# What a task reads of a file: {"row_groups": [0, 1]} or {"bytes": [start, end]}; None: all of it.
+Piece = Mapping[str, Sequence[int]] | None
 
 
 def shards_in(folder: Path) -> list[Path]:
@@ -35,47 +32,96 @@ def shards_in(folder: Path) -> list[Path]:
     return shards
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """A whole shard as a table; UserError that names a damaged file or a missing column."""
-    try:
-        return pq.read_table(path, columns=list(columns) if columns else None)
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from error
+def pieces_of(path: Path) -> list[Piece]:
+    """How a file is cut into tasks: [None] for one of up to SPLIT_BYTES, or one that cannot be cut (compressed JSONL)."""
+    if not path.is_file() or path.stat().st_size <= SPLIT_BYTES:
+        return [None]
+    if json_lines.is_json_lines(path):
+        return [{"bytes": piece} for piece in json_lines.pieces_of(path, SPLIT_BYTES)] or [None]
+    metadata = _metadata(path)
+    cuts: list[list[int]] = [[]]
+    size = 0
+    for number in range(metadata.num_row_groups):
+        if cuts[-1] and size + metadata.row_group(number).total_byte_size > 2 * SPLIT_BYTES:
+            cuts.append([])
+            size = 0
+        cuts[-1].append(number)
+        size += metadata.row_group(number).total_byte_size
+    return [{"row_groups": cut} for cut in cuts] if len(cuts) > 1 else [None]
 
 
-def read_documents(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of a shard as dicts, one row group in memory at a time."""
+def batches_of(path: Path, columns: Sequence[str] | None = None, piece: Piece = None) -> Iterator[pa.Table]:
+    """A shard's rows in tables of about BATCH_BYTES of text, in order; UserError for a damaged file or a missing column.
+
+    Columns of `DOCUMENT` are there whatever the file calls them (`conform`); others come as they are.
+    """
+    if json_lines.is_json_lines(path):
+        for table in json_lines.tables_of(path, piece["bytes"] if piece else None, BATCH_BYTES):
+            yield conform(table, columns, path)
+        return
     try:
         with pq.ParquetFile(path) as file:
-            missing = [name for name in columns or [] if name not in file.schema_arrow.names]
-            if missing:
-                raise UserError(f"{path}: no column {missing[0]!r}; it has {', '.join(file.schema_arrow.names)}")
-            for batch in file.iter_batches(batch_size=256, columns=list(columns) if columns else None):
-                yield from batch.to_pylist()
+            groups = list(piece["row_groups"]) if piece else list(range(file.num_row_groups))
+            names = file.schema_arrow.names
+            documents = holds_documents(names)
+            if not documents:
+                require(columns or [], names, path)
+            wanted = names_for(names, columns, path) if documents else columns
+            for number in groups:
+                for batch in file.iter_batches(_rows_a_batch(file.metadata.row_group(number)), row_groups=[number], columns=wanted):
+                    table = pa.Table.from_batches([batch])
+                    yield conform(table, columns, path) if documents else table.select(columns or names)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
+
+
+def _rows_a_batch(group: Any) -> int:
+    return max(1, min(group.num_rows, group.num_rows * BATCH_BYTES // max(1, group.total_byte_size)))
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None, piece: Piece = None) -> pa.Table:
+    """A whole shard, or a piece of it, as one table; for shards of about SHARD_BYTES or for columns without the text."""
+    batches = list(batches_of(path, columns, piece))
+    if batches:
+        return pa.concat_tables(batches)
+    schema = schema_of(path)
+    return schema.empty_table() if columns is None else schema.empty_table().select(list(columns))
+
+
+def read_documents(path: Path, columns: Sequence[str] | None = None, piece: Piece = None) -> Iterator[dict[str, Any]]:
+    """The rows of a shard as dicts, one batch in memory at a time."""
+    for batch in batches_of(path, columns, piece):
+        for part in batch.to_batches(256):
+            yield from part.to_pylist()
 
 
 def schema_of(path: Path) -> pa.Schema:
-    """The columns of a shard."""
+    """The columns of a shard, as `batches_of` gives them."""
+    if json_lines.is_json_lines(path):
+        return conform(json_lines.schema_of(path).empty_table(), None, path).schema
     try:
-        return pq.read_schema(path)
+        schema = pq.read_schema(path)
+        return conform(schema.empty_table(), None, path).schema if holds_documents(schema.names) else schema
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
 
 
-def count_rows(path: Path) -> int:
-    """Rows of a shard, from its footer."""
-    return int(pq.read_metadata(path).num_rows)
+def count_rows(path: Path, piece: Piece = None) -> int:
+    """Rows of a Parquet shard or of a piece of it, from its footer; of JSONL by counting lines."""
+    if json_lines.is_json_lines(path):
+        return sum(table.num_rows for table in json_lines.tables_of(path, piece["bytes"] if piece else None, BATCH_BYTES))
+    metadata = _metadata(path)
+    return int(sum(metadata.row_group(number).num_rows for number in piece["row_groups"]) if piece else metadata.num_rows)
 
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Write one shard (zstd level 3, the level where decompression is not yet slower than the disk)."""
-    pq.write_table(table, path, compression="zstd", compression_level=3)
+    with ShardWriter(path, table.schema) as writer:
+        writer.write_table(table)
 
 
 class ShardWriter:
-    """Write rows to one shard, buffered by bytes of content. Use as a context manager."""
+    """Write rows or tables to one Parquet shard, buffered by bytes of content. Use as a context manager."""
 
     _BUFFER_BYTES = 8_000_000
 
@@ -86,11 +132,18 @@ class ShardWriter:
         self._bytes = 0
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Add one row with at least the columns of the schema."""
+        """Add one row; a column of the schema that it lacks is null."""
         self._rows.append(row)
         self._bytes += row.get("size") or 0
         if self._bytes >= self._BUFFER_BYTES:
             self._flush()
+
+    def write_table(self, table: pa.Table) -> None:
+        """Add a table with the schema's columns, as row groups of about BATCH_BYTES: what reading takes at a time."""
+        self._flush()
+        if table.num_rows:
+            rows = max(1, table.num_rows * BATCH_BYTES // max(1, table.nbytes))
+            self._writer.write_table(table.select(self._schema.names).cast(self._schema), row_group_size=rows)
 
     def _flush(self) -> None:
         if self._rows:
@@ -104,6 +157,13 @@ class ShardWriter:
         if exception[0] is None:
             self._flush()
         self._writer.close()
+
+
+def _metadata(path: Path) -> Any:
+    try:
+        return pq.read_metadata(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +16,12 @@ from megatron_snow.common.errors import UserError
 from megatron_snow.common.files import PARTIAL, beside, commit
 from megatron_snow.common.progress import progress_bar
 from megatron_snow.common.records import MANIFEST, Manifest, read_json, read_manifest, write_json
-from megatron_snow.pipeline.executors import execute
+from megatron_snow.pipeline.executors import INLINE, Execution, execute
+from megatron_snow.pipeline.explain import WouldRun, reason_to_run
+from megatron_snow.pipeline.shards import pieces_of
 
 RECORD = ".record.json"
+WORK = "work"  # the sub-folder of what a stage prepares for itself
 MARKER = ".stage.json"  # in a folder that belongs to a stage
 
 # (inputs, output prefix, parameters) -> counts. It writes beside(prefix, suffix) for each suffix of
@@ -48,13 +51,21 @@ class Task:
 
 
 def tasks_by_shard(shards: Sequence[Path], *, also: Sequence[Path] = ()) -> list[Task]:
-    """One task a shard, with the shard's name; each also reads the files `also`."""
-    return [Task(shard.stem, (shard, *also)) for shard in shards]
+    """One task a shard, with the shard's name; each also reads the files `also`. A large file gives a task a piece.
+
+    The parameter "piece" says what of its first input a task reads (`batches_of`).
+    """
+    tasks = []
+    for shard in shards:
+        name, pieces = shard.name.partition(".")[0], pieces_of(shard)
+        for number, piece in enumerate(pieces):
+            size = shard.stat().st_size // len(pieces) if shard.is_file() else 0
+            suffix = f"-{number:05d}" if len(pieces) > 1 else ""
+            tasks.append(Task(name + suffix, (shard, *also), {"piece": piece} if piece else {}, size))
+    return tasks
 
 
-def run_stage(
-    stage: Stage, tasks: Sequence[Task], output: Path, *, executor: str = "inline", workers: int = 1, started: float | None = None
-) -> Manifest:
+def run_stage(stage: Stage, tasks: Sequence[Task], output: Path, execution: Execution = INLINE, started: float | None = None) -> Manifest:
     """Run what is not yet done, remove what is not part of the result, write the manifest, return it.
 
     A task is done when its record holds its key and its files have the recorded sizes. The key is a
@@ -64,20 +75,25 @@ def run_stage(
     """
     start = time.monotonic() if started is None else started
     _check_names(tasks)
-    _claim(stage, tasks, output)
+    _check_folder(stage, tasks, output)
     digests = {path: input_digest(path) for path in dict.fromkeys(path for task in tasks for path in task.inputs)}
-    keys = {task.name: _key(stage, task, digests) for task in tasks}
+    made_from = {task.name: _made_from(stage, task, digests) for task in tasks}
+    keys = {name: value_digest(what) for name, what in made_from.items()}
     stage_key = value_digest([stage.name, stage.version, keys])
     waiting = [task for task in tasks if not _is_done(output / task.name, keys[task.name], stage.suffixes)]
     finished = read_manifest(output)
     if not waiting and finished is not None and finished.key == stage_key:
         return finished
+    if execution.explain:
+        raise WouldRun(stage.name, output, [reason_to_run(task.name, output, made_from[task.name], stage.suffixes) for task in waiting])
+    _claim(stage, output)
     (output / MANIFEST).unlink(missing_ok=True)
     _remove_strangers(output, {task.name for task in tasks}, stage.suffixes)
     with progress_bar(sum(map(_size, tasks)), label=stage.name, unit="B") as bar:
         bar.update(sum(map(_size, tasks)) - sum(map(_size, waiting)))
-        run = partial(_run_task, stage=stage, output=output, keys=keys)
-        for task, _ in execute(run, waiting, executor=executor, workers=workers):
+        run = partial(_run_task, stage=stage, output=output)
+        items = [(task, keys[task.name], made_from[task.name]) for task in waiting]
+        for (task, _, _), _ in execute(run, items, execution, output):
             bar.update(_size(task))
     return _write_manifest(stage, stage_key, tasks, output, time.monotonic() - start)
 
@@ -91,8 +107,8 @@ def _check_names(tasks: Sequence[Task]) -> None:
         known[task.name] = task
 
 
-def _claim(stage: Stage, tasks: Sequence[Task], output: Path) -> None:
-    """Make the folder ours, or refuse: what lies there and no stage wrote would be taken for output and removed."""
+def _check_folder(stage: Stage, tasks: Sequence[Task], output: Path) -> None:
+    """Refuse a folder of others: what lies there and no stage of ours wrote would be taken for output and removed."""
     inside = [path for task in tasks for path in task.inputs if path.parent.resolve() == output.resolve()]
     if inside:
         raise UserError(f"{output}: holds the input {inside[0].name}; choose another --output")
@@ -104,7 +120,11 @@ def _claim(stage: Stage, tasks: Sequence[Task], output: Path) -> None:
         foreign = sorted(path.name for path in output.glob("*") if path.name.endswith(stage.suffixes) and PARTIAL not in path.name)
         if foreign:
             raise UserError(f"{output}: holds {foreign[0]}, which no stage wrote; choose another --output or empty it")
-        write_json(marker, {"stage": stage.name})
+
+
+def _claim(stage: Stage, output: Path) -> None:
+    if not (output / MARKER).is_file():
+        write_json(output / MARKER, {"stage": stage.name})
 
 
 def input_digest(path: Path) -> str:
@@ -118,9 +138,15 @@ def input_digest(path: Path) -> str:
     return file_digest(path)
 
 
-def _key(stage: Stage, task: Task, digests: Mapping[Path, str]) -> str:
-    inputs = [digests[path] for path in task.inputs]
-    return value_digest([stage.name, stage.version, stage.suffixes, dict(stage.parameters), task.name, dict(task.parameters), inputs])
+def _made_from(stage: Stage, task: Task, digests: Mapping[Path, str]) -> dict[str, Any]:
+    """What a task's output depends on; its digest is the key."""
+    return {
+        "stage": stage.name,
+        "version": stage.version,
+        "suffixes": list(stage.suffixes),
+        "parameters": {**stage.parameters, **task.parameters},
+        "inputs": [[path.name, digests[path]] for path in task.inputs],
+    }
 
 
 def _is_done(prefix: Path, key: str, suffixes: Sequence[str]) -> bool:
@@ -132,9 +158,10 @@ def _is_done(prefix: Path, key: str, suffixes: Sequence[str]) -> bool:
     return known["key"] == key and all(f.is_file() and f.stat().st_size == known["outputs"][f.name]["bytes"] for f in files)
 
 
-def _run_task(task: Task, *, stage: Stage, output: Path, keys: Mapping[str, str]) -> None:
+def _run_task(item: tuple[Task, str, Mapping[str, Any]], *, stage: Stage, output: Path) -> None:
+    task, key, made_from = item
     prefix = output / task.name
-    temporary = output / f".{task.name}.{os.getpid()}{PARTIAL}"
+    temporary = prefix.with_name(f".{prefix.name}.{uuid.uuid4().hex[:12]}{PARTIAL}")  # not the process number: nodes share folders
     record = beside(prefix, RECORD)
     record.unlink(missing_ok=True)  # from here until the new record is written the task is not done
     try:
@@ -144,7 +171,7 @@ def _run_task(task: Task, *, stage: Stage, output: Path, keys: Mapping[str, str]
             written, final = beside(temporary, suffix), beside(prefix, suffix)
             outputs[final.name] = {"digest": file_digest(written), "bytes": written.stat().st_size}
             commit(written, final)
-        write_json(record, {"key": keys[task.name], "outputs": outputs, "counts": dict(counts)})
+        write_json(record, {"key": key, "made_from": made_from, "outputs": outputs, "counts": dict(counts)})
     except OSError as error:
         if error.filename is None:  # pyarrow does not say which file had no room
             error.filename = str(prefix)

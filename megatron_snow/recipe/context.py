@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from megatron_snow.config import Recipe, Workspace
+from megatron_snow.pipeline import Execution
 
 
 @dataclass(frozen=True)
@@ -15,3 +16,9 @@ class Run:
     recipe: Recipe
     workspace: Workspace
     recipe_file: Path
+    explain: bool = False
+
+    @property
+    def execution(self) -> Execution:
+        """Where the data stages run."""
+        return Execution(self.recipe.executor, self.recipe.workers, self.recipe.executor_options, self.explain)

@@ -22,28 +22,28 @@ def _funnel(manifest: Manifest) -> str:
 
 
 def collect(run: Run) -> str:
-    return _funnel(corpus.collect(run.recipe.corpus, run.recipe.seed, run.workspace.corpus("collected"), run.recipe.workers))
+    return _funnel(corpus.collect(run.recipe.corpus, run.recipe.seed, run.workspace.corpus("collected"), run.execution))
 
 
 def filter_documents(run: Run) -> str:
     inputs = shards_in(run.workspace.corpus("collected"))
-    return _funnel(corpus.filter_documents(run.recipe.corpus, inputs, run.workspace.corpus("filtered"), run.recipe.workers))
+    return _funnel(corpus.filter_documents(run.recipe.corpus, inputs, run.workspace.corpus("filtered"), run.execution))
 
 
 def deduplicate(run: Run) -> str:
     inputs = shards_in(run.workspace.corpus("filtered"))
-    return _funnel(corpus.deduplicate(run.recipe.corpus, inputs, run.workspace.corpus("deduplicated"), run.recipe.workers))
+    return _funnel(corpus.deduplicate(run.recipe.corpus, inputs, run.workspace.corpus("deduplicated"), run.execution))
 
 
 def decontaminate(run: Run) -> str:
     inputs = shards_in(run.workspace.corpus("deduplicated"))
-    return _funnel(corpus.decontaminate(run.recipe.corpus, inputs, run.workspace.corpus("decontaminated"), run.recipe.workers))
+    return _funnel(corpus.decontaminate(run.recipe.corpus, inputs, run.workspace.corpus("decontaminated"), run.execution))
 
 
 def group(run: Run) -> str:
     inputs, workspace = shards_in(run.workspace.corpus("decontaminated")), run.workspace
     outputs = workspace.corpus("grouped"), workspace.corpus("held_out")
-    line = _funnel(corpus.group(run.recipe.corpus, run.recipe.seed, inputs, *outputs, run.recipe.workers))
+    line = _funnel(corpus.group(run.recipe.corpus, run.recipe.seed, inputs, *outputs, run.execution))
     held_out = read_manifest(workspace.corpus("held_out"))
     return f"{line}; held out {held_out.counts.get('kept', 0) if held_out else 0:,} documents"
 

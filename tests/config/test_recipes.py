@@ -49,7 +49,7 @@ def problems_of(*overrides: str) -> str:
     [
         ("model.hiden_size=3", "model.hiden_size: unknown key; did you mean hidden_size?"),
         ("training.precision=bf61", "training.precision: 'bf61' is not one of fp32, bf16; did you mean bf16?"),
-        ("corpus.filters.drop_xml=3", "corpus.filters.drop_xml: 3 is not true or false"),
+        ("training.optimizer.weight_decay=much", "training.optimizer.weight_decay: 'much' is not a number"),
         ("model.hidden_size=100", "6 does not divide hidden_size 100"),
         ("parallel.tensor=4", "parallel.processes: 2 is not a multiple of tensor x pipeline x context = 4; the nearest is 4"),
         ("training.global_batch_size=33", "33 is not a multiple of micro_batch_size 16 x data-parallel ranks 2"),

@@ -15,7 +15,7 @@ from megatron_snow.corpus.collection import document_of, in_seeded_order
 from megatron_snow.corpus.selection import Room
 from megatron_snow.corpus.sources import Part, RawFile
 from megatron_snow.corpus.stages import collect
-from megatron_snow.pipeline import read_documents, shards_in
+from megatron_snow.pipeline import Execution, read_documents, shards_in
 
 
 def documents_in(folder: Path) -> list[dict[str, object]]:
@@ -59,9 +59,9 @@ def test_limits_hold_and_all_that_is_dropped_is_counted(limited: Corpus, tmp_pat
 
 
 def test_result_does_not_depend_on_workers_but_on_the_seed(limited: Corpus, tmp_path: Path) -> None:
-    one = collect(limited, 1, tmp_path / "one", workers=1)
-    two = collect(limited, 1, tmp_path / "two", workers=2)
-    other = collect(limited, 2, tmp_path / "other", workers=1)
+    one = collect(limited, 1, tmp_path / "one", Execution("pool", 1))
+    two = collect(limited, 1, tmp_path / "two", Execution("pool", 2))
+    other = collect(limited, 2, tmp_path / "other", Execution("pool", 1))
     assert one.outputs == two.outputs
     assert one.counts == two.counts
     assert one.outputs != other.outputs

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from megatron_snow.config import Corpus, Decontamination
-from megatron_snow.corpus.decontamination import HITS, index_of
-from megatron_snow.corpus.needles import MIN_WORDS, Index, Needle, docstrings, needles_of
+from megatron_snow.corpus.decontamination import index_of
+from megatron_snow.corpus.decontamination.needles import MIN_WORDS, Index, Needle, docstrings, needles_of
+from megatron_snow.corpus.decontamination.search import HITS
 from megatron_snow.corpus.stages import decontaminate
 from megatron_snow.pipeline import read_documents
 from megatron_snow.tasks import Problem, load_benchmark

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from megatron_snow.config import Corpus, NearDuplicates
-from megatron_snow.corpus.clusters import Components, buckets
+from megatron_snow.corpus.deduplication.clusters import Components, buckets
 from megatron_snow.corpus.shingles import jaccard, shingles
 from megatron_snow.corpus.stages import deduplicate
-from megatron_snow.pipeline import read_documents, shards_in
+from megatron_snow.pipeline import Execution, read_documents, shards_in
 
 
 def survivors(folder: Path) -> list[dict[str, Any]]:
@@ -76,7 +76,7 @@ def test_result_does_not_depend_on_order_or_workers(texts: list[str], tmp_path: 
         shuffled = random.Random(seed).sample(rows, len(rows))
         folder = tmp_path / f"in-{seed}"
         files = [write_shard(folder / f"{n}.parquet", *shuffled[n::shards]) for n in range(shards)]
-        deduplicate(Corpus(), files, tmp_path / f"out-{seed}", workers)
+        deduplicate(Corpus(), files, tmp_path / f"out-{seed}", Execution("pool", workers))
         results.append(survivors(tmp_path / f"out-{seed}"))
     assert results[0] == results[1]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from megatron_snow.config import Corpus, Filters
-from megatron_snow.corpus.filters import rule_against, visible_characters
+from megatron_snow.config import Corpus
+from megatron_snow.corpus.filters.rules import Filters, rule_against, visible_characters
 from megatron_snow.corpus.stages import filter_documents
 from megatron_snow.pipeline import read_documents
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from megatron_snow.config import Corpus, Source
-from megatron_snow.corpus.held_out import HeldOut, hold_out, unit_of
+from megatron_snow.corpus.grouping.held_out import HeldOut, hold_out, unit_of
 from megatron_snow.corpus.stages import collect, decontaminate, deduplicate, filter_documents, group
-from megatron_snow.pipeline import read_documents, shards_in
+from megatron_snow.pipeline import Execution, read_documents, shards_in
 
 Rows = list[dict[str, Any]]
 
@@ -58,8 +58,8 @@ def test_result_does_not_depend_on_the_shards_or_workers(collected: list[Path], 
     rows = rows_of(collected)
     random.Random(3).shuffle(rows)
     shuffled = [write_shard(tmp_path / "in" / f"{n}.parquet", *rows[n::3]) for n in range(3)]
-    one = group(Corpus(held_out_share=0.1), 1, collected, tmp_path / "a", tmp_path / "a-held", workers=1)
-    two = group(Corpus(held_out_share=0.1), 1, shuffled, tmp_path / "b", tmp_path / "b-held", workers=2)
+    one = group(Corpus(held_out_share=0.1), 1, collected, tmp_path / "a", tmp_path / "a-held", Execution("pool", 1))
+    two = group(Corpus(held_out_share=0.1), 1, shuffled, tmp_path / "b", tmp_path / "b-held", Execution("pool", 2))
     assert one.outputs == two.outputs
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import read_manifest
-from megatron_snow.pipeline import RECORD, Stage, Task, run_stage, tasks_by_shard
+from megatron_snow.pipeline import RECORD, Execution, Stage, Task, run_stage, tasks_by_shard
 
 HERE = Path(__file__).parent
 
@@ -49,7 +49,7 @@ def times(folder: Path) -> dict[str, int]:
 
 def test_pool_gives_the_bytes_of_inline(tmp_path: Path, inputs: list[Path], functions: ModuleType) -> None:
     one = run_stage(stage(functions.upper), tasks_by_shard(inputs), tmp_path / "inline")
-    two = run_stage(stage(functions.upper), tasks_by_shard(inputs), tmp_path / "pool", executor="pool", workers=2)
+    two = run_stage(stage(functions.upper), tasks_by_shard(inputs), tmp_path / "pool", Execution("pool", 2))
     assert content(tmp_path / "inline") == content(tmp_path / "pool") == {f"{n}.txt": f"TEXT {n.upper()}\n" for n in "abcd"}
     assert (one.outputs, one.counts, one.key) == (two.outputs, two.counts, two.key)
     assert one.counts == {"characters": 28}
@@ -129,12 +129,12 @@ def test_failure_leaves_nothing_half_written(tmp_path: Path, inputs: list[Path],
 
 def test_killed_worker_is_a_message(tmp_path: Path, inputs: list[Path], functions: ModuleType) -> None:
     with pytest.raises(UserError, match="lack of memory"):
-        run_stage(stage(functions.die), tasks_by_shard(inputs), tmp_path / "out", executor="pool", workers=2)
+        run_stage(stage(functions.die), tasks_by_shard(inputs), tmp_path / "out", Execution("pool", 2))
 
 
 def test_unknown_executor_is_named(tmp_path: Path, inputs: list[Path], functions: ModuleType) -> None:
     with pytest.raises(UserError, match="'slrum' is not one of inline, pool"):
-        run_stage(stage(functions.upper), tasks_by_shard(inputs), tmp_path / "out", executor="slrum", workers=2)
+        run_stage(stage(functions.upper), tasks_by_shard(inputs), tmp_path / "out", Execution("slrum", 2))
 
 
 RUN = """
@@ -142,10 +142,10 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import stage_functions
-from megatron_snow.pipeline import Stage, run_stage, tasks_by_shard
+from megatron_snow.pipeline import Execution, Stage, run_stage, tasks_by_shard
 if __name__ == "__main__":
     stage = Stage("upper", 1, stage_functions.upper, {"seconds": 0.4}, (".txt",))
-    run_stage(stage, tasks_by_shard(sorted(Path(sys.argv[2]).iterdir())), Path(sys.argv[3]), executor=sys.argv[4], workers=2)
+    run_stage(stage, tasks_by_shard(sorted(Path(sys.argv[2]).iterdir())), Path(sys.argv[3]), Execution(sys.argv[4], 2))
 """
 
 

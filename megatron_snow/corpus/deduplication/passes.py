@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from megatron_snow.common.files import beside
-from megatron_snow.corpus.clusters import buckets, connect
 from megatron_snow.corpus.counting import Tally
+from megatron_snow.corpus.deduplication.clusters import buckets, connect
 from megatron_snow.corpus.shingles import Hashes, shingles, signature
 from megatron_snow.pipeline import read_table, write_table
 

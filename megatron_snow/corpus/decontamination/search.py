@@ -14,7 +14,7 @@ from typing import Any
 from megatron_snow.common.files import beside
 from megatron_snow.common.records import read_json, write_json
 from megatron_snow.corpus.counting import Tally
-from megatron_snow.corpus.needles import Index, Needle, needles_of
+from megatron_snow.corpus.decontamination.needles import Index, Needle, needles_of
 from megatron_snow.pipeline import ShardWriter, read_documents, schema_of
 from megatron_snow.tasks import load_benchmark
 

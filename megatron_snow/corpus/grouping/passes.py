@@ -23,10 +23,9 @@ from megatron_snow.common.checksums import text_digest
 from megatron_snow.common.files import beside
 from megatron_snow.common.records import read_json, write_json
 from megatron_snow.config import file_name_of
-from megatron_snow.corpus.collection import SHARD_BYTES
 from megatron_snow.corpus.counting import Tally
-from megatron_snow.corpus.held_out import hold_out, unit_of
-from megatron_snow.pipeline import Task, read_table, write_table
+from megatron_snow.corpus.grouping.held_out import hold_out, unit_of
+from megatron_snow.pipeline import SHARD_BYTES, Task, read_table, write_table
 
 TRAINING, HELD_OUT = "training", "held_out"
 MIXED = "all"  # the dataset of a grouping that mixes languages

@@ -10,14 +10,26 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 from megatron_snow.common.files import beside
-from megatron_snow.config import Filters
 from megatron_snow.corpus.counting import Tally
 from megatron_snow.pipeline import ShardWriter, read_documents, schema_of
+
+
+@dataclass(frozen=True)
+class Filters:
+    max_line_length: int = 1000  # characters
+    mean_line_length: int = 100  # characters
+    min_alphanumeric: float = 0.25  # share of characters
+    drop_xml: bool = True  # "<?xml version=" in the first 100 characters
+    min_html_text: float = 0.2  # share of visible text in HTML, which must also be over 100 characters
+    json_yaml_min: int = 50  # characters
+    json_yaml_max: int = 5000  # characters
+
 
 Rule = Callable[[str, str, Filters], bool]  # (content, language, parameters) -> drop it
 
@@ -90,7 +102,7 @@ def rule_against(content: str, language: str, parameters: Filters) -> str:
 def filter_shard(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) -> Mapping[str, int]:
     """Task: the documents of a shard that no rule drops."""
     tally = Tally()
-    filters = Filters(**parameters)
+    filters = Filters(**parameters["thresholds"])
     with ShardWriter(beside(prefix, ".parquet"), schema_of(inputs[0])) as writer:
         for document in read_documents(inputs[0]):
             rule = rule_against(document["content"], document["language"], filters)

@@ -1,0 +1,5 @@
+"""Exact and near deduplication of files: MinHash-LSH, verified by true Jaccard."""
+
+from megatron_snow.corpus.deduplication.stage import deduplicate
+
+__all__ = ["deduplicate"]

@@ -1,0 +1,96 @@
+"""JSONL (plain, .gz, .zst) as Arrow tables: parsed by blocks of whole lines, a plain file cut at any byte."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.json
+
+from megatron_snow.common.errors import UserError
+
+ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
+_SAMPLE_BYTES = 4_000_000  # from which the columns are told
+_LONGEST_LINE = 256_000_000  # bytes; a longer one is a broken file, and would not fit into memory many times over
+
+
+def is_json_lines(path: Path) -> bool:
+    """By its name."""
+    return path.name.endswith(ENDINGS)
+
+
+def pieces_of(path: Path, size: int) -> list[list[int]]:
+    """[start, end) in bytes of about `size` each; a piece holds the lines that begin in it. None for a compressed file."""
+    if path.suffix not in (".jsonl", ".json"):
+        return []
+    total = path.stat().st_size
+    return [[start, min(total, start + size)] for start in range(0, total, size)]
+
+
+def schema_of(path: Path) -> pa.Schema:
+    """The columns of a file by its first lines; one that is null in all of them is text."""
+    block = next(_blocks(path, None, _SAMPLE_BYTES), (0, b""))[1]
+    table = _parse(path, block, None) if block.strip() else pa.table({"content": pa.array([], pa.string())})
+    return pa.schema([field.with_type(pa.string()) if pa.types.is_null(field.type) else field for field in table.schema])
+
+
+def tables_of(path: Path, piece: Sequence[int] | None, batch_bytes: int) -> Iterator[pa.Table]:
+    """The rows of a file or of a piece of it; keys that the first lines do not have are left out."""
+    schema = schema_of(path)
+    for _, block in _blocks(path, piece, batch_bytes):
+        if block.strip():
+            yield _parse(path, block, schema)
+
+
+def _blocks(path: Path, piece: Sequence[int] | None, size: int) -> Iterator[tuple[int, bytes]]:
+    """(offset, whole lines) of about `size` bytes."""
+    start, end = piece or (0, 1 << 62)
+    try:
+        with pa.input_stream(str(path), compression="detect") if piece is None else open(path, "rb") as raw:
+            file = io.BufferedReader(raw) if piece is None else raw
+            if start:
+                file.seek(start - 1)
+                start += len(_line(file, path)) - 1  # the line that began before is another piece's
+            while start < end:
+                block = file.read(min(size, end - start))
+                if block and not block.endswith(b"\n"):
+                    block += _line(file, path)
+                if not block:
+                    return
+                yield start, block
+                start += len(block)
+    except (pa.ArrowException, OSError, EOFError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise UserError(f"{path}: no such file; check --input") from error
+        raise UserError(f"{path}: damaged ({str(error).splitlines()[0]}); restore it or take it out") from error
+
+
+def _line(file: io.BufferedReader, path: Path) -> bytes:
+    line = file.readline(_LONGEST_LINE)
+    if len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
+        raise UserError(f"{path}: a line is over {_LONGEST_LINE // 1_000_000} MB; collect-corpus counts and drops such lines, or cut it")
+    return line
+
+
+def _parse(path: Path, block: bytes, schema: pa.Schema | None) -> pa.Table:
+    options = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="infer" if schema is None else "ignore")
+    try:
+        return pa.json.read_json(
+            pa.BufferReader(block), read_options=pa.json.ReadOptions(use_threads=False, block_size=len(block) + 1), parse_options=options
+        )
+    except pa.ArrowException as error:
+        raise UserError(_reason(path, block) or f"{path}: {str(error).splitlines()[0]}; give every key one type") from error
+
+
+def _reason(path: Path, block: bytes) -> str:
+    """Which line is not JSON, in the words of Python's parser: Arrow names only the row of a block."""
+    for line in block.splitlines():
+        try:
+            if line.strip() and not isinstance(json.loads(line), dict):
+                return f"{path}: a line holds one JSON object, one is {line[:40].decode(errors='replace')!r}"
+        except ValueError as error:
+            return f"{path}: a line is not valid JSON ({error}): {line[:60].decode(errors='replace')!r}; restore or delete it"
+    return ""
