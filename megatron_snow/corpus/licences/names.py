@@ -1,13 +1,11 @@
-"""Licences of repositories as SPDX-like text, from the metadata of packages and from licence files.
-
-Kept small: what a distribution or a Debian copyright file declares, spelled the SPDX way where the
-spelling is known, and the words of well-known licence texts. "" means unknown.
-"""
+"""The names that packages give their licences, in SPDX's spelling; "" means that none is named."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+
+from megatron_snow.corpus.licences.texts import from_text
 
 _LONGEST = 8  # words; what is longer is a licence's text, not its name
 
@@ -24,25 +22,6 @@ _SPDX = {
 _GPL = re.compile(r"(a|l|)gpl-?v?(\d)(\.\d)?(\+|-or-later)?")
 _UNKNOWN = ("", "UNKNOWN", "OTHER", "NONE")
 
-# Words of a licence text -> its identifier; the first that is found counts, so the special stand first.
-_TEXTS = (
-    (r"apache license,?\s+version 2\.0", "Apache-2.0"),
-    (r"gnu lesser general public\s+license", "LGPL-2.1-or-later"),
-    (r"gnu affero general public\s+license", "AGPL-3.0-or-later"),
-    (r"version 3[^.]{0,40}gnu general public|gnu general public\s+license[^.]{0,40}version 3|gpl-3", "GPL-3.0-or-later"),
-    (r"gnu general public\s+license|gpl-2", "GPL-2.0-or-later"),
-    (r"mozilla public license,?\s+v(?:ersion|\.)? ?2\.0", "MPL-2.0"),
-    (r"permission is hereby granted, free of charge,\s+to any person", "MIT"),
-    (r"permission to use, copy, modify, and(?:/or)? distribute this\s+software", "ISC"),
-    (r"neither the name of", "BSD-3-Clause"),
-    (r"redistribution and use in source and binary\s+forms", "BSD-2-Clause"),
-    (r"python software foundation license", "PSF-2.0"),
-    (r"public domain", "public-domain"),
-)
-
-_FILES_ALL = re.compile(r"^Files:\s*\*.*?^License:[ \t]*(\S[^\n]*)", re.MULTILINE | re.DOTALL)
-_ANY_LICENSE = re.compile(r"^License:[ \t]*(\S[^\n]*)", re.MULTILINE)
-
 
 def normalise(name: str) -> str:
     """The SPDX spelling of a licence's name where it is known, else the trimmed name; "" for what names none."""
@@ -58,12 +37,6 @@ def normalise(name: str) -> str:
     return _SPDX.get(key, " ".join(words))
 
 
-def from_text(text: str) -> str:
-    """The licence that a text speaks of, by its words; "" where none is known."""
-    lowered = text.lower()
-    return next((licence for pattern, licence in _TEXTS if re.search(pattern, lowered)), "")
-
-
 def from_metadata(fields: Mapping[str, str], classifiers: Sequence[str]) -> str:
     """The licence of a Python distribution: License-Expression (PEP 639), a short License, the classifiers, a text in License."""
     field = fields.get("License") or ""
@@ -72,12 +45,3 @@ def from_metadata(fields: Mapping[str, str], classifiers: Sequence[str]) -> str:
             return licence
     names = [entry.rpartition("::")[2].strip() for entry in classifiers if entry.startswith("License ::")]
     return " OR ".join(normalise(name) for name in names) or from_text(field)
-
-
-def from_debian_copyright(text: str) -> str:
-    """The licence of a Debian copyright file: DEP-5's for `Files: *`, its first one, or the words of the text."""
-    for pattern in (_FILES_ALL, _ANY_LICENSE):
-        if match := pattern.search(text):
-            names = [match[1]] if "," in match[1] else re.split(r"\s+or\s+", match[1])
-            return " OR ".join(filter(None, map(normalise, names))) or from_text(text)
-    return from_text(text)
