@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from megatron_snow.common.errors import UserError
+from megatron_snow.pipeline.attempts import attempt
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -35,32 +36,66 @@ class Execution:
 INLINE = Execution()
 
 
-def execute(function: Callable[[Item], Result], items: Sequence[Item], execution: Execution, folder: Path) -> Iterator[tuple[Item, Result]]:
-    """Yield (item, function(item)) as each finishes, in any order. `function` and items must pickle; logs go below `folder`."""
-    if execution.executor not in EXECUTORS:
-        raise UserError(f"executor: {execution.executor!r} is not one of {', '.join(EXECUTORS)}")
+def execute(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    execution: Execution,
+    folder: Path,
+    name: Callable[[Item], str] = str,
+) -> Iterator[tuple[Item, Result]]:
+    """Yield (item, function(item)) as each finishes, in any order.
+
+    `function` and items must pickle; logs go below `folder`; `name` is what messages call an item. After
+    an exception of the function no item is begun any more, those that run are let finish and yielded,
+    then it is raised as itself. UserError where a worker or a node is lost for good.
+    """
+    check_executor(execution)
     if not items:
         return
-    if execution.executor == "inline" or (execution.executor == "pool" and execution.workers <= 1):
-        for item in items:
-            yield item, function(item)
-    elif execution.executor == "pool":
+    if execution.executor == "slurm":
+        from megatron_snow.pipeline.slurm import run_on_slurm
+
+        yield from run_on_slurm(function, items, execution, folder, name)
+    elif execution.executor == "ray":
+        from megatron_snow.pipeline.ray_cluster import run_on_ray
+
+        yield from run_on_ray(function, items, execution, name)
+    elif execution.executor == "pool" and execution.workers > 1:
         yield from _pool(function, items, execution.workers)
     else:
-        raise UserError(f"executor: {execution.executor} is not there yet")  # the executors' author replaces this line
+        for item in items:
+            yield item, function(item)
+
+
+def check_executor(execution: Execution) -> None:
+    """UserError for an executor that is not there."""
+    if execution.executor not in EXECUTORS:
+        raise UserError(f"executor: {execution.executor!r} is not one of {', '.join(EXECUTORS)}")
 
 
 def _pool(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[tuple[Item, Result]]:
-    with process_pool(workers) as pool:
-        futures = {pool.submit(function, item): item for item in items}
+    failure: Exception | None = None
+    with process_pool(min(workers, len(items))) as pool:
+        futures = {pool.submit(attempt, function, item): item for item in items}
         for future in as_completed(futures):
-            yield futures[future], future.result()
+            if future.cancelled():
+                continue
+            result, error = future.result()
+            if error is None:
+                yield futures[future], result
+            elif failure is None:
+                failure = error
+                for other in futures:
+                    other.cancel()  # what has begun is not cancelled by this
+    if failure is not None:
+        raise failure
 
 
 @contextmanager
 def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes that end with this one; a killed worker is a UserError."""
+    """Worker processes that end with this one, and at once on an interrupt; a killed worker is a UserError."""
     # spawn: a fork of a process with threads (pyarrow, tokenizers) can deadlock.
+    before = multiprocessing.active_children()
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
     try:
         yield pool
@@ -68,6 +103,11 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         raise UserError(
             f"a worker process was killed, most often for lack of memory; run again with fewer --workers than {workers}"
         ) from error
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        for process in multiprocessing.active_children():
+            if process not in before:
+                process.kill()  # a task can take minutes to end by itself, and what it has not committed does not count
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
