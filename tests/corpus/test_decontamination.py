@@ -10,11 +10,12 @@ import pytest
 
 from megatron_snow.config import Corpus, Decontamination
 from megatron_snow.corpus.decontamination import index_of
-from megatron_snow.corpus.decontamination.needles import MIN_WORDS, Index, Needle, docstrings, needles_of
+from megatron_snow.corpus.decontamination.index import Index
+from megatron_snow.corpus.decontamination.needles import MIN_WORDS, Needle
 from megatron_snow.corpus.decontamination.search import HITS
 from megatron_snow.corpus.stages import decontaminate
 from megatron_snow.pipeline import read_documents
-from megatron_snow.tasks import Problem, load_benchmark
+from megatron_snow.tasks import load_benchmark
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +74,6 @@ def test_what_says_too_little_is_counted(text: str) -> None:
     assert index.leaks(text) == []
 
 
-def test_docstrings_of_prompts() -> None:
-    assert docstrings('def f(x):\n    """Add one."""\n') == ["Add one."]
-    assert docstrings("function f() {") == ["function f() {"]
-    (first, second) = needles_of("b", [Problem("t", 'def f():\n    """Do."""\n', "f", "    return 1\n", "")])
-    assert (first.kind, second.kind, second.text) == ("docstring", "solution", "    return 1\n")
-
-
 def test_shard_loses_the_leak_and_the_hit_is_written_down(tmp_path: Path, write_shard: Callable[..., Path]) -> None:
     problem = load_benchmark("humaneval")[3]
     leak = problem.prompt + problem.canonical_solution
@@ -88,7 +82,7 @@ def test_shard_loses_the_leak_and_the_hit_is_written_down(tmp_path: Path, write_
     assert [row["content"] for row in read_documents(tmp_path / "out" / "s.parquet")] == ["x = 1\n"]
     hits = [json.loads(line) for line in (tmp_path / "out" / f"s{HITS}").read_text().splitlines()]
     assert {(hit["benchmark"], hit["task"], hit["path"]) for hit in hits} >= {("humaneval", "HumanEval/3", "bank.py")}
-    assert {hit["kind"] for hit in hits} == {"docstring", "solution"}
+    assert {hit["kind"] for hit in hits} == {"docstring", "prompt", "solution"}
     assert manifest.counts["dropped:benchmark_humaneval:Python"] == 1
     assert manifest.counts["kept"] == 1
 

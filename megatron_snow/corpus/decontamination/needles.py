@@ -1,126 +1,76 @@
-"""The texts of benchmarks that must not be in a corpus, and finding them.
+"""The texts of benchmarks that must not be in a corpus, and which runs of their words give a document away.
 
-Texts are compared as words (`\\w+`, without case), so white space and punctuation do not matter. Any
-run of n words of a docstring or a solution counts (DeepSeek-Coder: 10); a text with fewer words counts
-whole. What says too little to be a leak is left out and counted: a text of under MIN_WORDS words
-(`return n % 1.0`), and a run with under MIN_TELLING different words of two letters or more (`[1, 2,
-..., 10]`, `a, b, ..., j`, `for i in range(n) for j in range(n)`).
+A run of n words (DeepSeek-Coder, arXiv 2401.14196: 10) of any text of a task counts; a text with fewer words
+counts whole. What would also drop documents that have nothing to do with a benchmark is left out:
+
+- short: a text of under MIN_WORDS words (`return n % 1.0`)
+- plain: a run with under MIN_TELLING different telling words (`[1, 2, ..., 10]`, `for i in range(n) for j
+  in range(n)`, a table of `"one": 1, "two": 2`). A telling word begins with two letters and is none of a
+  closed list that everybody writes down in order: numbers, days, months.
+- shared: a run that SHARED_TASKS tasks of one benchmark have names none of them (`import numpy as np import
+  pandas as pd ...`, `Write a python function to find the ...`)
+- known: a text that stands in trivial.yaml, with the source that calls it trivial
+
+A text without any run that counts is trivial; benchmarks.lock.json lists each with the reason.
 """
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
-import numpy as np
+import yaml
 
-from megatron_snow.corpus.shingles import ngram_hashes, word_hashes
-from megatron_snow.tasks import Problem
+from megatron_snow.corpus.decontamination.words import words_of
+from megatron_snow.tasks import load_texts
 
 MIN_WORDS = 6  # below it HumanEval's needles are idioms: "return sorted(set(l))", "return a + b"
 MIN_TELLING = 4  # with 3, loops over two ranges drop NumPy-style code and say nothing of a benchmark
+SHARED_TASKS = 3  # two tasks of HumanEval are variants of each other (encode_cyclic, decode_cyclic)
 
-_WORD = re.compile(r"\w+")
-_TELLING = re.compile(r"[^\W\d]{2}")  # begins with two letters
-_TABLE_BITS = 22  # 4 MB: with HumanEval's 12,000 runs one word in 350 is looked up in vain
+_CLOSED_LISTS = """
+zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen
+twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion
+first second third fourth fifth sixth seventh eighth ninth tenth
+monday tuesday wednesday thursday friday saturday sunday mon tue wed thu fri sat sun
+january february march april may june july august september october november december
+jan feb mar apr jun jul aug sep oct nov dec
+"""
+_CLOSED = frozenset(_CLOSED_LISTS.split())
+_TELLING = re.compile(r"[^\W\d]{2}")
 
 
 @dataclass(frozen=True)
 class Needle:
-    """One text of a problem."""
+    """One text of a task."""
 
     benchmark: str
     task: str
-    kind: str  # docstring or solution
+    kind: str  # docstring, prompt, solution or test
     text: str
+    family: str = ""  # the task without its language; "": the task
 
 
-@dataclass(frozen=True)
-class Leak:
-    """A needle that a document holds, with the first words that gave it away."""
-
-    benchmark: str
-    task: str
-    kind: str
-    text: str
-
-    def to_json(self) -> dict[str, str]:
-        """A record of the hits file."""
-        return asdict(self)
+def needles_of(names: Sequence[str]) -> list[Needle]:
+    """Every text of the benchmarks; a benchmark is called by its name or its file's name."""
+    return [
+        Needle(Path(name).name, task.task, kind, text, task.family)
+        for name in names
+        for task in load_texts(name)
+        for kind, text in task.texts
+    ]
 
 
-def needles_of(benchmark: str, problems: Iterable[Problem]) -> list[Needle]:
-    """The docstrings (else the whole prompt) and the solution of each problem."""
-    needles = []
-    for problem in problems:
-        needles += [Needle(benchmark, problem.task_id, "docstring", text) for text in docstrings(problem.prompt)]
-        if problem.canonical_solution:
-            needles.append(Needle(benchmark, problem.task_id, "solution", problem.canonical_solution))
-    return needles
+def tells(word: str) -> bool:
+    """Whether a word in lower case says something of the text that it stands in."""
+    return bool(_TELLING.match(word)) and word not in _CLOSED
 
 
-def docstrings(prompt: str) -> list[str]:
-    """The docstrings of a Python prompt; the prompt itself where it has none or is not Python."""
-    try:
-        nodes = list(ast.walk(ast.parse(prompt)))
-    except (SyntaxError, ValueError):
-        return [prompt]
-    documented = [node for node in nodes if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))]
-    return [text for node in documented if (text := ast.get_docstring(node))] or [prompt]
-
-
-class Index:
-    """Needles by the hashes of their runs of words."""
-
-    def __init__(self, needles: Sequence[Needle], ngram: int) -> None:
-        self.trivial = 0  # needles that say too little
-        self._needles = needles
-        self._by_hash: dict[int, dict[int, list[int]]] = {}  # run length -> hash -> needles
-        for number, needle in enumerate(needles):
-            self._add(number, needle.text.lower(), ngram)
-        self._tables = {length: _table(hashes) for length, hashes in sorted(self._by_hash.items())}
-
-    def _add(self, number: int, text: str, ngram: int) -> None:
-        words = _WORD.findall(text)
-        length = min(ngram, len(words))
-        runs = [words[start : start + length] for start in range(len(words) - length + 1)] if length >= MIN_WORDS else []
-        starts = [start for start, run in enumerate(runs) if len({word for word in run if _TELLING.match(word)}) >= MIN_TELLING]
-        if not starts:
-            self.trivial += 1
-            return
-        hashes = ngram_hashes(word_hashes(text), length)
-        known = self._by_hash.setdefault(length, {})
-        for start in starts:
-            known.setdefault(int(hashes[start]), []).append(number)
-
-    def leaks(self, text: str) -> list[Leak]:
-        """Every needle that a text holds, each once, in the order of their first words."""
-        lowered = text.lower()
-        words = word_hashes(lowered)
-        found: dict[int, tuple[int, int]] = {}  # needle -> (first word, run length)
-        for length, table in self._tables.items():
-            hashes = ngram_hashes(words, length)
-            for start in np.flatnonzero(table[hashes & np.uint64(len(table) - 1)]).tolist():
-                for number in self._by_hash[length].get(int(hashes[start]), ()):
-                    found[number] = min(found.get(number, (start, length)), (start, length))
-        if not found:
-            return []
-        spans = [match.span() for match in _WORD.finditer(lowered)]
-        return [
-            self._leak(number, lowered[spans[start][0] : spans[start + length - 1][1]])
-            for number, (start, length) in sorted(found.items(), key=lambda item: (item[1], item[0]))
-        ]
-
-    def _leak(self, number: int, text: str) -> Leak:
-        needle = self._needles[number]
-        return Leak(needle.benchmark, needle.task, needle.kind, text)
-
-
-def _table(hashes: Mapping[int, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """A bit a low part of a hash: most runs of a text are ruled out by one look."""
-    table = np.zeros(1 << _TABLE_BITS, np.bool_)
-    table[np.fromiter(hashes, np.uint64, len(hashes)) & np.uint64(len(table) - 1)] = True
-    return table
+@cache
+def known_trivial() -> frozenset[bytes]:
+    """The word hashes of every text that trivial.yaml lists."""
+    sources = yaml.safe_load(Path(__file__).with_name("trivial.yaml").read_text(encoding="utf-8"))
+    return frozenset(words_of(text).hashes.tobytes() for source in sources for text in source["texts"])

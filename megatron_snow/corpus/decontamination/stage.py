@@ -7,7 +7,8 @@ from pathlib import Path
 
 from megatron_snow.common.records import Manifest
 from megatron_snow.config import Corpus
-from megatron_snow.corpus.decontamination.search import HITS, decontaminate_shard, read_needles
+from megatron_snow.corpus.decontamination.search import HITS, NEEDLES, RUNS, decontaminate_shard, read_needles
+from megatron_snow.corpus.outcome import REJECTS, gather_rejects
 from megatron_snow.pipeline import INLINE, WORK, Execution, Stage, Task, run_stage, tasks_by_shard
 from megatron_snow.tasks import benchmark_path
 
@@ -15,10 +16,16 @@ from megatron_snow.tasks import benchmark_path
 def decontaminate(corpus: Corpus, inputs: list[Path], output: Path, execution: Execution = INLINE) -> Manifest:
     """Drop documents that hold text of a benchmark; SHARD.hits.jsonl beside each shard names every hit."""
     started = time.monotonic()
-    benchmarks, ngram = corpus.decontamination.benchmarks, corpus.decontamination.ngram
-    reading = Stage("decontaminate: needles", 2, read_needles, {"benchmarks": list(benchmarks), "ngram": ngram}, (".json",))
-    needles = output / WORK / "needles"
-    run_stage(reading, [Task("needles", tuple(benchmark_path(name) for name in benchmarks))], needles)
-    stage = Stage("decontaminate", 2, decontaminate_shard, {"ngram": ngram}, (".parquet", HITS))
-    tasks = tasks_by_shard(inputs, also=[needles / "needles.json"])
-    return run_stage(stage, tasks, output, execution, started)
+    wanted, samples = corpus.decontamination, corpus.filters.rejects
+    paths = tuple(benchmark_path(name) for name in wanted.benchmarks)
+    reading = Stage(
+        "decontaminate: needles", 3, read_needles, {"benchmarks": list(wanted.benchmarks), "ngram": wanted.ngram}, (NEEDLES, RUNS)
+    )
+    folder = output / WORK / "needles"
+    run_stage(reading, [Task("needles", paths)], folder, Execution(explain=execution.explain))
+    parameters = {"ngram": wanted.ngram, "samples": samples}
+    stage = Stage("decontaminate", 3, decontaminate_shard, parameters, (".parquet", HITS, REJECTS))
+    tasks = tasks_by_shard(inputs, also=[folder / f"needles{suffix}" for suffix in (NEEDLES, RUNS)])
+    manifest = run_stage(stage, tasks, output, execution, started)
+    gather_rejects(output, samples)
+    return manifest

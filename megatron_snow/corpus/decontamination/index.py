@@ -1,0 +1,168 @@
+"""Finding any number of needles in texts, in one pass.
+
+Why not one Aho-Corasick automaton, as BigCode's `needle in text` suggests: it needs the text with white space,
+punctuation and case normalised first, and a pattern for each run of ten words (benchmarks/ has both beside
+each other, and what they cost). Here a rolling hash over words does the normalising on the way, costs the same
+for one needle and for a million runs, and is followed by a comparison of the words themselves, so the result
+is exact: a document is never dropped because of a hash.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from megatron_snow.common.files import atomic_file
+from megatron_snow.common.native import load_native
+from megatron_snow.corpus.decontamination.needles import Needle
+from megatron_snow.corpus.decontamination.runs import Runs, build_runs
+from megatron_snow.corpus.decontamination.words import lower, lower_table, run_hashes, words_of
+from megatron_snow.pipeline import Texts, texts_of
+
+# A needle in a text: bytes of the text where its first run begins and where the unbroken stretch of runs from
+# there ends, and how many of its runs the text has in all.
+HIT = np.dtype([("text", "<i8"), ("start", "<i8"), ("end", "<i8"), ("needle", "<i4"), ("runs", "<i4")])
+Hits = NDArray[Any]
+_SHOWN_CHARACTERS = 400
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A needle that a text holds. `start` and `end` are characters of the text; `words` is what stands there, cut when long."""
+
+    benchmark: str
+    task: str
+    kind: str
+    text: str
+    start: int
+    end: int
+    runs: int  # of the needle's runs, those that the text has
+
+    def to_json(self) -> dict[str, Any]:
+        """A record of the hits file."""
+        return asdict(self)
+
+
+class Index:
+    """Needles by the hashes of their runs of words."""
+
+    def __init__(self, needles: Sequence[Needle], ngram: int = 10, runs: Runs | None = None) -> None:
+        self.needles = needles
+        self.runs = build_runs(needles, ngram) if runs is None else runs
+        self.reasons: list[str] = self.runs.reasons.tolist()
+        self.trivial = sum(map(bool, self.reasons))
+
+    def save(self, path: Path) -> None:
+        """Write the arrays (.npz) that `load` reads in milliseconds."""
+        with atomic_file(path, "wb") as file:
+            np.savez(file, **self.runs._asdict())
+
+    @classmethod
+    def load(cls, path: Path, needles: Sequence[Needle]) -> Index:
+        """What `save` wrote, for the same needles."""
+        with np.load(path, allow_pickle=False) as arrays:
+            return cls(needles, runs=Runs(**{name: arrays[name] for name in Runs._fields}))
+
+    def leaks(self, text: str) -> list[Leak]:
+        """Every needle that a text holds, each once, in the order of their first words."""
+        return self.leaks_of(text, self.search(texts_of(pa.array([text], pa.large_string()))))
+
+    def leaks_of(self, text: str, hits: Iterable[Any]) -> list[Leak]:
+        """The hits of one text as records."""
+        data = text.encode()
+        return [self._leak(text, data, hit) for hit in hits]
+
+    def _leak(self, text: str, data: bytes, hit: Any) -> Leak:
+        needle = self.needles[hit["needle"]]
+        start, end = (len(data[: hit[name]].decode()) for name in ("start", "end"))
+        return Leak(needle.benchmark, needle.task, needle.kind, text[start:end][:_SHOWN_CHARACTERS], start, end, int(hit["runs"]))
+
+    def search(self, texts: Texts) -> Hits:
+        """All hits (HIT), each needle once a text, by text, start and needle."""
+        if not len(self.runs.keys):
+            return np.empty(0, HIT)
+        native, _ = load_native()
+        hits = self._search_in_python(texts) if native is None else self._search_native(native, texts)
+        return hits[np.lexsort((hits["needle"], hits["start"], hits["text"]))]
+
+    def _search_native(self, native: ctypes.CDLL, texts: Texts) -> Hits:
+        native.msnow_find.restype = ctypes.c_int64
+        count, done, parts = ctypes.c_int64(), 0, [np.empty(0, HIT)]
+        latest = np.zeros(len(self.needles), np.int32)
+        room = len(self.needles) + (1 << 16)
+        while done < len(texts):
+            hits = np.empty(room, HIT)
+            sizes = [ctypes.c_int64(size) for size in (done, len(texts), len(self.needles), room)]
+            arrays = _pointers(lower_table(), texts.data, texts.offsets, latest, hits)
+            done = native.msnow_find(ctypes.byref(self._struct), *arrays, *sizes, ctypes.byref(count))
+            parts.append(hits[: count.value].copy())
+        return np.concatenate(parts)
+
+    @cached_property
+    def _struct(self) -> _Struct:
+        """The arrays of the runs and two tables over them, as csrc/data/needles.cpp takes them."""
+        runs = self.runs
+        bits = max(6, len(runs.keys).bit_length() + 4)  # 16 to 32 bits a run: one word in 20 passes in vain at most
+        filter = np.zeros(1 << bits, np.bool_)
+        filter[runs.suffixes >> np.uint64(64 - bits)] = True
+        buckets = max(1, len(runs.keys).bit_length())
+        edges = np.arange(1, 1 << buckets, dtype=np.uint64) << np.uint64(64 - buckets)
+        starts = np.concatenate(([0], np.searchsorted(runs.keys, edges), [len(runs.keys)])).astype(np.int64)
+        lengths = np.unique(runs.words)
+        arrays: list[NDArray[Any]] = [
+            np.packbits(filter, bitorder="little"), runs.keys, starts, runs.codes, runs.code_starts, runs.code_counts,
+            runs.posting_starts, runs.postings, lengths,
+        ]  # fmt: skip
+        arrays = [np.ascontiguousarray(array) for array in arrays]
+        struct = _Struct(*(array.ctypes.data for array in arrays), len(lengths), 64 - bits, 64 - buckets)
+        struct.arrays = arrays  # they live as long as it does
+        return struct
+
+    def _search_in_python(self, texts: Texts) -> Hits:
+        """The same, about 40 times as slow."""
+        found = []
+        for number in range(len(texts)):
+            data = texts.data[texts.offsets[number] : texts.offsets[number + 1]].tobytes()
+            hits: dict[int, list[int]] = {}  # needle -> start, end, runs
+            for start, end, run in self._runs_in(data):
+                for needle in self.runs.postings[self.runs.posting_starts[run] : self.runs.posting_starts[run + 1]].tolist():
+                    hit = hits.setdefault(needle, [start, end, 0])
+                    hit[1:] = [end if start <= hit[1] else hit[1], hit[2] + 1]
+            found += [(number, start, end, needle, runs) for needle, (start, end, runs) in hits.items()]
+        return np.array(found, HIT)
+
+    def _runs_in(self, data: bytes) -> list[tuple[int, int, int]]:
+        """(first byte, end, run) of each run in a text, by its end."""
+        words, found = words_of(data.decode()), []
+        for length in np.unique(self.runs.words).tolist():
+            hashes = run_hashes(words.hashes, length)
+            places = np.minimum(np.searchsorted(self.runs.keys, hashes), len(self.runs.keys) - 1)
+            for first in np.flatnonzero((self.runs.keys[places] == hashes) & (self.runs.words[places] == length)).tolist():
+                codes = self.runs.codes[self.runs.code_starts[places[first]] :][: self.runs.code_counts[places[first]]]
+                spans = zip(words.starts[first : first + length], words.ends[first : first + length])
+                if "".join(lower(data[start:end].decode()) + "\0" for start, end in spans) == codes.tobytes().decode("utf-32-le"):
+                    found.append((int(words.starts[first]), int(words.ends[first + length - 1]), int(places[first])))
+        return sorted(found, key=lambda item: item[1])
+
+
+class _Struct(ctypes.Structure):
+    """MsnowIndex."""
+
+    _ARRAYS = ("filter", "keys", "buckets", "codes", "code_starts", "code_counts", "posting_starts", "postings", "lengths")
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in _ARRAYS),
+        *((name, ctypes.c_int64) for name in ("length_count", "filter_shift", "bucket_shift")),
+    )
+    arrays: list[NDArray[Any]]
+
+
+def _pointers(*arrays: NDArray[Any]) -> list[ctypes.c_void_p]:
+    return [ctypes.c_void_p(array.ctypes.data) for array in arrays]
