@@ -6,7 +6,8 @@ record beside it, and the stage by its manifest. A run that was killed anywhere 
 
 from megatron_snow.pipeline.columns import DOCUMENT, Texts, texts_of
 from megatron_snow.pipeline.executors import EXECUTORS, INLINE, Execution, process_pool
-from megatron_snow.pipeline.explain import WouldRun
+from megatron_snow.pipeline.explain import WouldRun, explaining, is_explaining
+from megatron_snow.pipeline.folders import RECORD, WORK
 from megatron_snow.pipeline.shards import (
     BATCH_BYTES,
     SHARD_BYTES,
@@ -21,10 +22,11 @@ from megatron_snow.pipeline.shards import (
     shards_in,
     write_table,
 )  # fmt: skip
-from megatron_snow.pipeline.stage import RECORD, WORK, Stage, Task, run_stage, tasks_by_shard
+from megatron_snow.pipeline.stage import run_stage, tasks_by_shard
+from megatron_snow.pipeline.tasks import Stage, Task
 
 __all__ = [
     "BATCH_BYTES", "DOCUMENT", "EXECUTORS", "INLINE", "RECORD", "SHARD_BYTES", "WORK", "Execution", "Piece", "ShardWriter", "Stage", "Task",
-    "Texts", "WouldRun", "batches_of", "count_rows", "pieces_of", "process_pool", "read_documents", "read_table", "run_stage", "schema_of",
-    "shards_in", "tasks_by_shard", "texts_of", "write_table",
+    "Texts", "WouldRun", "batches_of", "count_rows", "explaining", "is_explaining", "pieces_of", "process_pool", "read_documents",
+    "read_table", "run_stage", "schema_of", "shards_in", "tasks_by_shard", "texts_of", "write_table",
 ]  # fmt: skip

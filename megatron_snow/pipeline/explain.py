@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from megatron_snow.common.files import beside
 from megatron_snow.common.records import read_json
+from megatron_snow.pipeline.folders import RECORD
 
 _SHOWN = 10  # tasks of a stage that are named one by one
+
+
+_EXPLAINING = ContextVar("explaining", default=False)
+
+
+@contextmanager
+def explaining(on: bool = True) -> Iterator[None]:
+    """Every stage within is explained and none runs, whatever Execution it is given: a stage may have passes of its own."""
+    token = _EXPLAINING.set(on)
+    try:
+        yield
+    finally:
+        _EXPLAINING.reset(token)
+
+
+def is_explaining() -> bool:
+    """Whether nothing may run or be written now (--explain)."""
+    return _EXPLAINING.get()
 
 
 class WouldRun(Exception):
@@ -25,7 +46,7 @@ class WouldRun(Exception):
 
 def reason_to_run(name: str, output: Path, now: Mapping[str, Any], suffixes: Sequence[str]) -> str:
     """One line that says why the task of that name is not done."""
-    record = beside(output / name, ".record.json")
+    record = beside(output / name, RECORD)
     if not record.is_file():
         return f"{name}: was never finished here"
     before, now = read_json(record), json.loads(json.dumps(now, default=str))

@@ -1,10 +1,11 @@
 """Tasks on Ray: on the cluster of the option `address` or of RAY_ADDRESS, else on one of this machine's own.
 
-    --executor ray --workers 64 --executor-option address=head:6379
+--executor ray --workers 64 --executor-option address=head:6379
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -28,7 +29,7 @@ def run_on_ray(
         num_cpus=float(options["num_cpus"]), memory=int(options["memory"]) or None, max_retries=int(options["max_retries"])
     )
     shared = ray.put(function)
-    waiting, running = list(reversed(items)), {}
+    waiting, running = list(reversed(items)), dict[Any, Any]()
     failure: Exception | None = None
     try:
         while running or (waiting and failure is None):
@@ -56,7 +57,9 @@ def _outcome(ray: Any, reference: Any, name: str) -> tuple[Any, Exception | None
         return None, UserError(f"executor ray: {name} ran out of memory; run again with fewer --workers, or --executor-option memory=BYTES")
     except ray.exceptions.RayError as lost:
         reason = str(lost).splitlines()[0] if str(lost) else type(lost).__name__
-        return None, UserError(f"executor ray: {name} was lost with its worker or node, after retries ({reason}); run the same command again")
+        return None, UserError(
+            f"executor ray: {name} was lost with its worker or node, after retries ({reason}); run the same command again"
+        )
     return result, error
 
 
@@ -80,10 +83,10 @@ def _connected(address: str, workers: int) -> Any:
     os.environ.setdefault("RAY_task_oom_retries", "3")  # Ray's default is for ever
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # leave CUDA_VISIBLE_DEVICES as it is (what Ray will do)
     address = address or os.environ.get("RAY_ADDRESS", "") or "local"
-    own = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
+    own: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
     try:
         with _signals_kept():
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"executor ray: no cluster at {address} ({str(error).splitlines()[0]}); `ray start --head` starts one") from error
     return ray

@@ -14,6 +14,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any
@@ -53,6 +54,8 @@ def run_on_slurm(
         jobs.cancel()
         raise
     shutil.rmtree(logs, ignore_errors=True)  # the logs of jobs that failed stay
+    with suppress(OSError):
+        logs.parent.rmdir()
 
 
 def run_items(function: Callable[[Any], Any], items: Sequence[Any], logs: Path) -> list[Attempt]:
@@ -116,8 +119,8 @@ class _Watch:
         """(job, whether it has a result)."""
         alive = self._jobs.alive(waiting)
         now = time.monotonic()
-        for job in waiting if alive is not None else ():
-            if job.job_id not in alive:
+        for job in waiting:
+            if alive is not None and job.job_id not in alive:
                 self._gone.setdefault(job.job_id, now)
         os.chmod(self._logs, 0o700)  # on NFS this renews what the client knows of the folder
         results = {entry.name for entry in os.scandir(self._logs)}

@@ -1,0 +1,119 @@
+"""A task of a stage: what its output depends on, whether it is done, and running it so that it is done or not there."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from megatron_snow.common.checksums import file_digest
+from megatron_snow.common.errors import UserError
+from megatron_snow.common.files import PARTIAL, beside, fsync
+from megatron_snow.common.records import read_json, write_json
+from megatron_snow.pipeline.folders import RECORD, task_in
+
+# (inputs, output prefix, parameters) -> counts. It writes beside(prefix, suffix) for each suffix of
+# the stage and nothing else; the same arguments must give the same bytes.
+Work = Callable[[Sequence[Path], Path, Mapping[str, Any]], Mapping[str, int]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is done to shards. `version` is raised by hand when the same input should give another output."""
+
+    name: str
+    version: int
+    work: Work
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    suffixes: tuple[str, ...] = (".parquet",)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One output of a stage: its name (without suffix), the files it reads, parameters of its own."""
+
+    name: str
+    inputs: tuple[Path, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    size: int = 0  # bytes of work, for the progress bar; 0: the size of its inputs
+
+
+class Prepared(NamedTuple):
+    """A task, what its output is made from, and the digest of that: its key."""
+
+    task: Task
+    key: str
+    made_from: Mapping[str, Any]
+
+
+def input_digest(path: Path) -> str:
+    """Digest of an input file; taken from the record beside it where its size still fits."""
+    for suffix in (path.suffix, "".join(path.suffixes[-2:])):
+        record = path.with_name(path.name.removesuffix(suffix) + RECORD)
+        if suffix and record.is_file():
+            known = read_json(record)["outputs"].get(path.name)
+            if known and known["bytes"] == path.stat().st_size:
+                return str(known["digest"])
+    return file_digest(path)
+
+
+def made_from(stage: Stage, task: Task, digests: Mapping[Path, str]) -> dict[str, Any]:
+    """What a task's output depends on; its digest is the key."""
+    return {
+        "stage": stage.name,
+        "version": stage.version,
+        "suffixes": list(stage.suffixes),
+        "parameters": {**stage.parameters, **task.parameters},
+        "inputs": [[path.name, digests[path]] for path in task.inputs],
+    }
+
+
+def is_done(prefix: Path, key: str, suffixes: Sequence[str]) -> bool:
+    """Whether the record has this key and the files the sizes that stand in it."""
+    record = beside(prefix, RECORD)
+    if not record.is_file():
+        return False
+    known = read_json(record)
+    files = [beside(prefix, suffix) for suffix in suffixes]
+    return known["key"] == key and all(f.is_file() and f.stat().st_size == known["outputs"][f.name]["bytes"] for f in files)
+
+
+def run_task(prepared: Prepared, *, stage: Stage, output: Path) -> None:
+    """Do the work beside the outputs, then commit them and the record. Messages name the task and what it reads."""
+    task = prepared.task
+    try:
+        with task_in(output):
+            _run(prepared, stage, output / task.name)
+    except UserError as error:
+        if any(str(path) in str(error) for path in task.inputs):
+            raise
+        raise UserError(f"{stage.name}, task {task.name} ({task.inputs[0] if task.inputs else 'no input'}): {error}") from error
+    except OSError as error:
+        if error.filename is None:  # pyarrow does not say which file had no room
+            error.filename = str(output / task.name)
+        raise
+    except Exception as error:
+        error.add_note(f"in stage {stage.name!r}, task {task.name}, which reads {', '.join(map(str, task.inputs))}")
+        raise
+
+
+def _run(prepared: Prepared, stage: Stage, prefix: Path) -> None:
+    temporary = prefix.with_name(f".{prefix.name}.{uuid.uuid4().hex[:12]}{PARTIAL}")  # not the process number: nodes share folders
+    record = beside(prefix, RECORD)
+    record.unlink(missing_ok=True)  # from here until the new record is written the task is not done
+    try:
+        counts = stage.work(prepared.task.inputs, temporary, {**stage.parameters, **prepared.task.parameters})
+        outputs = {}
+        for suffix in stage.suffixes:
+            written, final = beside(temporary, suffix), beside(prefix, suffix)
+            outputs[final.name] = {"digest": file_digest(written), "bytes": written.stat().st_size}
+            fsync(written)
+            os.replace(written, final)
+        # The record is renamed after the outputs and in their folder, which it forces to the disk: there cannot be one without them.
+        write_json(record, {"key": prepared.key, "made_from": prepared.made_from, "outputs": outputs, "counts": dict(counts)})
+    finally:
+        for suffix in stage.suffixes:
+            beside(temporary, suffix).unlink(missing_ok=True)
