@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from megatron_snow.config import Corpus, Source
-from megatron_snow.corpus.grouping.held_out import HeldOut, hold_out, unit_of
 from megatron_snow.corpus.stages import collect, decontaminate, deduplicate, filter_documents, group
 from megatron_snow.pipeline import Execution, read_documents, shards_in
 
@@ -87,39 +86,3 @@ def test_empty_corpus_passes_every_stage(tmp_path: Path, write_shard: Callable[.
     decontaminate(Corpus(), shards_in(tmp_path / "deduplicated"), tmp_path / "clean")
     manifest = group(Corpus(), 1, shards_in(tmp_path / "clean"), tmp_path / "grouped", tmp_path / "held_out")
     assert manifest.outputs == {}
-
-
-def documents(*sizes: tuple[str, str, int]) -> list[tuple[str, str, str, int]]:
-    return [(repository, path, f"id-{number}", size) for number, (repository, path, size) in enumerate(sizes)]
-
-
-def held(rows: list[tuple[str, str, str, int]], chosen: HeldOut) -> list[tuple[str, str, str, int]]:
-    return [row for row in rows if unit_of(chosen.level, *row[:3]) in chosen.units]
-
-
-def test_whole_repositories_are_held_out_where_there_are_many() -> None:
-    rows = documents(*((f"r{n % 50}", f"{n}.py", 100) for n in range(1000)))
-    chosen = hold_out(rows, 0.1, 1, "Python")
-    assert chosen.level == "repository"
-    assert 0.05 <= sum(row[3] for row in held(rows, chosen)) / 100_000 <= 0.15
-    assert hold_out(list(reversed(rows)), 0.1, 1, "Python") == chosen
-    assert hold_out(rows, 0.1, 2, "Python") != chosen
-
-
-def test_one_giant_repository_is_never_held_out() -> None:
-    rows = documents(*(("giant", f"d{n}/{n}.c", 10_000) for n in range(100)), ("a", "a.c", 10), ("b", "b.c", 10), ("c", "c.c", 10))
-    chosen = hold_out(rows, 0.02, 1, "C")
-    assert chosen.level == "folder"
-    assert 0 < sum(row[3] for row in held(rows, chosen)) <= 0.03 * 1_000_030
-
-
-def test_a_language_in_one_folder_holds_out_documents() -> None:
-    rows = documents(*(("only", f"{n}.sql", 1000) for n in range(12)))
-    chosen = hold_out(rows, 0.02, 1, "SQL")  # budget 240 bytes: less than any document
-    assert chosen.level == "document"
-    assert len(held(rows, chosen)) == 1
-
-
-def test_few_documents_or_no_share_hold_nothing_out() -> None:
-    assert hold_out(documents(*(("r", f"{n}", 10) for n in range(9))), 0.2, 1, "Go").units == []
-    assert hold_out(documents(*((f"r{n}", f"{n}", 10) for n in range(99))), 0.0, 1, "Go").units == []
