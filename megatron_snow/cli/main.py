@@ -11,6 +11,7 @@ from types import ModuleType
 
 from megatron_snow import __version__
 from megatron_snow.common.errors import UserError, exit_code_of, nearest
+from megatron_snow.common.processes import interrupted_by_sigterm
 
 # In the order of a run; each is the module megatron_snow/cli/VERB.py and the script tools/VERB.py.
 VERBS = (
@@ -18,6 +19,7 @@ VERBS = (
     "collect_corpus",
     "filter_corpus",
     "deduplicate_corpus",
+    "redact_corpus",
     "decontaminate_corpus",
     "group_corpus",
     "train_tokenizer",
@@ -54,11 +56,14 @@ def run_verb(verb: str, arguments: Sequence[str]) -> int:
 
 
 def _run(module: ModuleType, arguments: argparse.Namespace) -> int | None:
-    from megatron_snow.pipeline import WouldRun
+    if not hasattr(arguments, "explain"):
+        return module.run(arguments)
+    from megatron_snow.pipeline import WouldRun, explaining
 
     try:
-        return module.run(arguments)
-    except WouldRun as reasons:  # --explain
+        with explaining(arguments.explain), interrupted_by_sigterm():
+            return module.run(arguments)
+    except WouldRun as reasons:
         print(reasons)
         return 0
 

@@ -7,5 +7,6 @@ from megatron_snow.corpus.decontamination import decontaminate
 from megatron_snow.corpus.deduplication import deduplicate
 from megatron_snow.corpus.filters import filter_documents
 from megatron_snow.corpus.grouping import group
+from megatron_snow.corpus.redaction import redact
 
-__all__ = ["collect", "decontaminate", "deduplicate", "filter_documents", "group"]
+__all__ = ["collect", "decontaminate", "deduplicate", "filter_documents", "group", "redact"]
