@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -125,7 +125,7 @@ class ShardWriter:
 
     _BUFFER_BYTES = 8_000_000
 
-    def __init__(self, path: Path, schema: pa.Schema = DOCUMENT) -> None:
+    def __init__(self, path: Path | IO[bytes], schema: pa.Schema = DOCUMENT) -> None:
         self._writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=3)
         self._schema = schema
         self._rows: list[Mapping[str, Any]] = []
@@ -140,15 +140,21 @@ class ShardWriter:
 
     def write_table(self, table: pa.Table) -> None:
         """Add a table with the schema's columns, as row groups of about BATCH_BYTES: what reading takes at a time."""
+        rows = max(1, table.num_rows * BATCH_BYTES // max(1, table.nbytes))
+        for start in range(0, table.num_rows, rows):
+            self.write_row_group(table.slice(start, rows))
+
+    def write_row_group(self, table: pa.Table) -> None:
+        """Add a table as one row group. The bytes depend on its values alone, not on how they lay in memory: corpus.lock needs that."""
         self._flush()
-        if table.num_rows:
-            rows = max(1, table.num_rows * BATCH_BYTES // max(1, table.nbytes))
-            self._writer.write_table(table.select(self._schema.names).cast(self._schema), row_group_size=rows)
+        self._writer.write_table(
+            table.select(self._schema.names).cast(self._schema).combine_chunks(), row_group_size=max(1, table.num_rows)
+        )
 
     def _flush(self) -> None:
         if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
-        self._rows, self._bytes = [], 0
+            rows, self._rows, self._bytes = self._rows, [], 0
+            self.write_row_group(pa.Table.from_pylist(rows, schema=self._schema))
 
     def __enter__(self) -> ShardWriter:
         return self
