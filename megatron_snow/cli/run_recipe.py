@@ -18,14 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_arguments(parser)
     parser.add_argument("--until", metavar="STEP", help="stop after this step (--list names them)")
     parser.add_argument("--list", action="store_true", help="print the steps and stop")
+    parser.add_argument("--explain", action="store_true", help="say which steps are done and why the next would run, and run nothing")
 
 
 def run(arguments: argparse.Namespace) -> None:
     from megatron_snow.recipe.plan import plan
-    from megatron_snow.recipe.run import run_recipe
+    from megatron_snow.recipe.run import explain_recipe, run_recipe
 
     recipe, workspace = recipe_of(arguments)
     if arguments.list:
         print("\n".join(f"{step.name:<20}{step.title}" for step in plan(recipe)))
         return
-    run_recipe(recipe, workspace, until=arguments.until)
+    (explain_recipe if arguments.explain else run_recipe)(recipe, workspace, until=arguments.until)

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from megatron_snow.checkpoint import Checkpoint, CheckpointStore, read_checkpoint
 from megatron_snow.common.checksums import file_digest
 from megatron_snow.common.errors import UserError
+from megatron_snow.common.explain import before_running
 from megatron_snow.common.files import atomic_folder
 from megatron_snow.common.records import MANIFEST, read_json, write_json
 from megatron_snow.config import Recipe, load_recipe
@@ -40,6 +41,7 @@ def to_huggingface(checkpoint: Path, output: Path) -> LogitCheck:
     source = find_checkpoint(checkpoint)
     if earlier := _earlier_check(source, output):
         return earlier
+    before_running("conversion", output, f"it was not made from {source.path.name} as it is now")
     recipe = load_recipe(source.recipe)
     tokenizer = SentencePieceTokenizer.load(source.tokenizer, recipe.tokenizer.vocab_size)
     tensors = read_model(source.model)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from megatron_snow import sandbox
 from megatron_snow.common.checksums import value_digest
 from megatron_snow.common.errors import UserError
+from megatron_snow.common.explain import before_running
 from megatron_snow.common.records import read_json, write_json
 from megatron_snow.config import benchmark_label
 from megatron_snow.evaluation.checkers import canonical_completion, check_completions
@@ -45,6 +46,7 @@ def evaluate(
     key = value_digest([[vars(problem) for problem in problems], model, max_new_tokens, timeout_seconds])
     if output_json.is_file() and (earlier := read_json(output_json)).get("key") == key and earlier["status"] == "done":
         return dict(earlier)
+    before_running(f"evaluation on {benchmark_label(benchmark)}", output_json, "there is no score of this model with these settings")
     result: dict[str, Any] = {"benchmark": benchmark_label(benchmark), "problems": len(problems), "solutions": solutions, "key": key}
     usable, reason = sandbox.available()
     if not usable:

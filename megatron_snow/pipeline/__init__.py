@@ -4,9 +4,9 @@
 record beside it, and the stage by its manifest. A run that was killed anywhere goes on from there.
 """
 
+from megatron_snow.common.explain import WouldRun, explaining, is_explaining
 from megatron_snow.pipeline.columns import DOCUMENT, Texts, texts_of
 from megatron_snow.pipeline.executors import EXECUTORS, INLINE, Execution, process_pool
-from megatron_snow.pipeline.explain import WouldRun, explaining, is_explaining
 from megatron_snow.pipeline.folders import RECORD, WORK
 from megatron_snow.pipeline.shards import (
     BATCH_BYTES,

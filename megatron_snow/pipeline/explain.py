@@ -3,45 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from megatron_snow.common.files import beside
 from megatron_snow.common.records import read_json
 from megatron_snow.pipeline.folders import RECORD
-
-_SHOWN = 10  # tasks of a stage that are named one by one
-
-
-_EXPLAINING = ContextVar("explaining", default=False)
-
-
-@contextmanager
-def explaining(on: bool = True) -> Iterator[None]:
-    """Every stage within is explained and none runs, whatever Execution it is given: a stage may have passes of its own."""
-    token = _EXPLAINING.set(on)
-    try:
-        yield
-    finally:
-        _EXPLAINING.reset(token)
-
-
-def is_explaining() -> bool:
-    """Whether nothing may run or be written now (--explain)."""
-    return _EXPLAINING.get()
-
-
-class WouldRun(Exception):
-    """Raised in place of running, under --explain: the stages that follow read what this one has yet to write."""
-
-    def __init__(self, stage: str, output: Path, reasons: Sequence[str]) -> None:
-        shown = [f"  {reason}" for reason in reasons[:_SHOWN]] or ["  its manifest is missing or names other tasks"]
-        if len(reasons) > _SHOWN:
-            shown.append(f"  and {len(reasons) - _SHOWN:,} more tasks")
-        super().__init__("\n".join([f"{output}: stage {stage!r} would run, and every stage that reads its output", *shown]))
 
 
 def reason_to_run(name: str, output: Path, now: Mapping[str, Any], suffixes: Sequence[str]) -> str:

@@ -66,21 +66,22 @@ class SlurmJobs:
         if answer.returncode:  # the controller is busy or restarts
             return None
         rows = [line.split(maxsplit=2) for line in answer.stdout.splitlines()]
-        self._say([row[2] for row in rows if row[1] == "PENDING"], sum(row[1] == "RUNNING" for row in rows))
+        self._say({row[2] for row in rows if row[1] == "PENDING"}, sum(row[1] == "RUNNING" for row in rows))
         return {row[0] for row in rows}
 
-    def _say(self, reasons: Sequence[str], running: int) -> None:
-        """Why nothing runs, once a reason."""
-        said = "" if running or not reasons else f"slurm: {len(reasons)} jobs wait ({', '.join(sorted(set(reasons)))})"
-        if said and said != self._said:
-            print(said, file=sys.stderr, flush=True)
-        self._said = said or self._said
+    def _say(self, reasons: set[str], running: int) -> None:
+        """Why nothing runs, when the reason is new."""
+        said = ", ".join(sorted(reasons - {"None", "JobArrayTaskLimit"}))
+        if said and not running and said != self._said:
+            print(f"\nslurm: the jobs wait ({said})", file=sys.stderr, flush=True)
+            self._said = said
 
     def cancel(self) -> None:
         cancel(self._name)
 
     def cancel_waiting(self) -> None:
         subprocess.run(["scancel", "--name", self._name, "--state", "PENDING"], check=False, capture_output=True)
+        self._interval = _FIRST_ASKED
 
 
 class LocalJobs:

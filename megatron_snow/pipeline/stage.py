@@ -10,11 +10,12 @@ from pathlib import Path
 
 from megatron_snow.common.checksums import value_digest
 from megatron_snow.common.errors import UserError
+from megatron_snow.common.explain import WouldRun, is_explaining
 from megatron_snow.common.files import beside
 from megatron_snow.common.progress import progress_bar
 from megatron_snow.common.records import MANIFEST, Manifest, read_json, read_manifest
 from megatron_snow.pipeline.executors import INLINE, Execution, check_executor, execute
-from megatron_snow.pipeline.explain import WouldRun, is_explaining, reason_to_run
+from megatron_snow.pipeline.explain import reason_to_run
 from megatron_snow.pipeline.folders import RECORD, check_folder, claim, folder_of_ours, remove_strangers
 from megatron_snow.pipeline.shards import pieces_of
 from megatron_snow.pipeline.tasks import Prepared, Stage, Task, input_digest, is_done, made_from, run_task
@@ -53,13 +54,17 @@ def run_stage(stage: Stage, tasks: Sequence[Task], output: Path, execution: Exec
     if not waiting and finished is not None and finished.key == key:
         return finished
     if execution.explain or is_explaining():
-        reasons = [reason_to_run(one.task.name, output, one.made_from, stage.suffixes) for one in waiting]
-        raise WouldRun(stage.name, output, reasons)
+        raise WouldRun(f"stage {stage.name!r}", output, _reasons(stage, waiting, output))
     with folder_of_ours(output):
         claim(stage.name, output)
         (output / MANIFEST).unlink(missing_ok=True)
         _run_tasks(stage, prepared, output, execution)
         return _write_manifest(stage, key, tasks, output, time.monotonic() - start)
+
+
+def _reasons(stage: Stage, waiting: Sequence[Prepared], output: Path) -> list[str]:
+    reasons = [reason_to_run(one.task.name, output, one.made_from, stage.suffixes) for one in waiting]
+    return reasons or ["its manifest is missing or names other tasks"]
 
 
 def _prepared(stage: Stage, tasks: Sequence[Task]) -> list[Prepared]:

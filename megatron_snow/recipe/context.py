@@ -16,9 +16,8 @@ class Run:
     recipe: Recipe
     workspace: Workspace
     recipe_file: Path
-    explain: bool = False
 
     @property
     def execution(self) -> Execution:
         """Where the data stages run."""
-        return Execution(self.recipe.executor, self.recipe.workers, self.recipe.executor_options, self.explain)
+        return Execution(self.recipe.executor, self.recipe.workers, self.recipe.executor_options)

@@ -6,6 +6,7 @@ import os
 import sys
 
 from megatron_snow.common.errors import UserError
+from megatron_snow.common.explain import before_running, is_explaining
 from megatron_snow.common.records import read_json, read_json_lines
 from megatron_snow.config import Phase, benchmark_label
 from megatron_snow.recipe.context import Run
@@ -19,6 +20,7 @@ def train_phase(run: Run, *, phase: Phase) -> str:
     # Checks recipe and data, and starts no processes for a phase that is done.
     planned = prepare(run.recipe, run.workspace, until_phase=phase.name, recipe_file=str(run.recipe_file))
     if planned.done < planned.last_step:
+        before_running(f"phase {phase.name}", run.workspace.checkpoints, f"step {planned.done:,} of {planned.last_step:,} is trained")
         _launch(run, phase)
     return _last_step(run, planned.last_step)
 
@@ -65,4 +67,6 @@ def evaluate(run: Run, *, benchmark: str) -> str:
 def report(run: Run) -> str:
     from megatron_snow.report import write_report
 
+    if is_explaining():
+        return "is written again by every run"
     return str(write_report(run.workspace, run.workspace.report))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from megatron_snow.checkpoint import CheckpointStore
 from megatron_snow.common.errors import UserError, nearest
+from megatron_snow.common.explain import WouldRun, explaining
 from megatron_snow.common.files import PARTIAL
 from megatron_snow.common.locks import FolderLock
 from megatron_snow.common.records import read_json, write_json
@@ -18,13 +19,12 @@ from megatron_snow.recipe.meter import MemoryMeter
 from megatron_snow.recipe.plan import Step, makers, plan, sections
 from megatron_snow.training.resume import recipe_changes, refuse
 
+_KEPT = "kept as it is: the model was trained on it"
+
 
 def run_recipe(recipe: Recipe, workspace: Workspace, *, until: str | None = None) -> None:
     """Run a recipe, or its steps up to and with `until`; prints a heading and one line of result a step."""
-    steps = _steps_until(plan(recipe), until)
-    problems = [f"{key}: {message}" for key, message in check_makeable(recipe)]
-    if problems:
-        raise UserError("\n  ".join(["the recipe cannot make its datasets", *problems]))
+    steps = _checked_steps(recipe, until)
     with FolderLock(workspace.root, "run"):
         frozen = _frozen_steps(recipe, workspace)
         _remove_leavings(workspace)
@@ -34,9 +34,31 @@ def run_recipe(recipe: Recipe, workspace: Workspace, *, until: str | None = None
         start = time.monotonic()
         for number, step in enumerate(steps, 1):
             print(f"\n[{number}/{len(steps)}] {step.title}", flush=True)
-            result = "kept as it is: the model was trained on it" if step.name in frozen else _measured(step, run)
+            result = _KEPT if step.name in frozen else _measured(step, run)
             print(f"  {result}", flush=True)
         print(f"\ndone in {(time.monotonic() - start) / 60:.1f} min: {workspace.root}", flush=True)
+
+
+def explain_recipe(recipe: Recipe, workspace: Workspace, *, until: str | None = None) -> None:
+    """Print of each step that it is done, up to the first that would run: WouldRun says why. Writes nothing."""
+    steps = _checked_steps(recipe, until)
+    frozen = _frozen_steps(recipe, workspace)
+    run = Run(recipe, workspace, workspace.root / "recipe.yaml")
+    with explaining():
+        for number, step in enumerate(steps, 1):
+            try:
+                print(f"[{number}/{len(steps)}] {step.name}: done; {_KEPT if step.name in frozen else step.action(run)}", flush=True)
+            except WouldRun as reasons:
+                print(f"[{number}/{len(steps)}] {step.name}: would run")
+                raise reasons from None
+
+
+def _checked_steps(recipe: Recipe, until: str | None) -> Sequence[Step]:
+    steps = _steps_until(plan(recipe), until)
+    problems = [f"{key}: {message}" for key, message in check_makeable(recipe)]
+    if problems:
+        raise UserError("\n  ".join(["the recipe cannot make its datasets", *problems]))
+    return steps
 
 
 def _frozen_steps(recipe: Recipe, workspace: Workspace) -> set[str]:

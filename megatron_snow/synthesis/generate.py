@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from megatron_snow.common.checksums import file_digest, text_digest
 from megatron_snow.common.errors import UserError
+from megatron_snow.common.explain import before_running
 from megatron_snow.common.files import beside
 from megatron_snow.common.records import Manifest
 from megatron_snow.config import Recipe, Synthesis, Workspace, file_name_of
@@ -82,6 +83,7 @@ def synthesize_documents(recipe: Recipe, workspace: Workspace) -> Manifest:
     """
     plan = plan_requests(recipe, workspace)
     if plan.missing:
+        before_running("synthesis", workspace.synthesis("responses"), f"{len(plan.missing):,} of {len(plan.requests):,} requests are open")
         with _endpoint(recipe.synthesis) as url:
             client = ChatClient(url, recipe.synthesis.model, workspace.synthesis("responses"), recipe.synthesis.concurrency)
             for _ in client.complete_all(plan.missing):
