@@ -30,4 +30,4 @@ def run(args: argparse.Namespace) -> None:
 
     job = job_of(args, "decontaminate-corpus", lambda corpus: replace(corpus, decontamination=with_options(corpus.decontamination, args)))
     output = job.output("decontaminated")
-    print_counts(decontaminate(job.corpus, job.inputs("deduplicated"), output, job.execution), output)
+    print_counts(decontaminate(job.corpus, job.inputs("redacted"), output, job.execution), output)

@@ -35,8 +35,17 @@ def deduplicate(run: Run) -> str:
     return _funnel(corpus.deduplicate(run.recipe.corpus, inputs, run.workspace.corpus("deduplicated"), run.execution))
 
 
-def decontaminate(run: Run) -> str:
+def redact(run: Run) -> str:
     inputs = shards_in(run.workspace.corpus("deduplicated"))
+    counts = Counter(corpus.redact(run.recipe.corpus, inputs, run.workspace.corpus("redacted"), run.execution).counts)
+    kinds = ", ".join(
+        f"{key.removeprefix('redacted:')} {n:,}" for key, n in counts.items() if key.startswith("redacted:") and key.count(":") == 1
+    )
+    return f"{counts['redacted_documents']:,} of {counts['documents']:,} documents" + (f": {kinds}" if kinds else "")
+
+
+def decontaminate(run: Run) -> str:
+    inputs = shards_in(run.workspace.corpus("redacted"))
     return _funnel(corpus.decontaminate(run.recipe.corpus, inputs, run.workspace.corpus("decontaminated"), run.execution))
 
 

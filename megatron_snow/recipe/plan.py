@@ -28,8 +28,9 @@ class Step:
 
 _CORPUS = (
     Step("collect", "Collect repositories (paper 2.1)", data_steps.collect),
-    Step("filter", "Filter by StarCoder's rules", data_steps.filter_documents),
+    Step("filter", "Filter by a profile of rules", data_steps.filter_documents),
     Step("deduplicate", "Remove exact and near duplicates", data_steps.deduplicate),
+    Step("redact", "Replace secrets, e-mail and IP addresses", data_steps.redact),
     Step("decontaminate", "Remove benchmark text", data_steps.decontaminate),
     Step("group", "Group by language, then repository (paper 3.1)", data_steps.group),
     Step("train-tokenizer", "Train the tokenizer", data_steps.train_tokenizer),

@@ -12,7 +12,7 @@ from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import read_json, read_json_lines, read_manifest
 from megatron_snow.config import Workspace
 
-_FUNNEL = ("collected", "filtered", "deduplicated", "decontaminated", "held_out", "grouped")
+_FUNNEL = ("collected", "filtered", "deduplicated", "redacted", "decontaminated", "held_out", "grouped")
 _DATASETS = ("general", "held_out", "selected", "synthetic")
 
 
