@@ -74,10 +74,11 @@ class Reader {
 
 }  // namespace
 
-// The runs of all needles. Run i has the hash keys[i] (ascending), the words codes[code_starts[i]:code_starts[i] + code_counts[i]]
-// and stands in the needles postings[posting_starts[i]:posting_starts[i + 1]].
+// The runs of all needles, of `shortest` to `longest` (64 at most) words. Run i has the hash keys[i] (ascending), the words
+// codes[code_starts[i]:][:code_counts[i]] and stands in the needles postings[posting_starts[i]:posting_starts[i + 1]].
 struct MsnowIndex {
-    const uint64_t* filter;  // bits, by the high bits of the hash of a run's last lengths[0] words
+    const uint64_t* filter;  // bits: whether a run ends here, by the high bits of the hash of the last `shortest` words
+    const uint64_t* masks;   // by some of the same bits: bit n is set where a run of n + 1 words ends here
     const uint64_t* keys;
     const int64_t* buckets;  // the runs whose hash has high bits b are buckets[b] to buckets[b + 1]
     const uint32_t* codes;
@@ -85,8 +86,7 @@ struct MsnowIndex {
     const int32_t* code_counts;
     const int64_t* posting_starts;
     const int32_t* postings;
-    const int64_t* lengths;  // words of a run, ascending
-    int64_t length_count, filter_shift, bucket_shift;
+    int64_t shortest, longest, filter_shift, bucket_shift;  // there are as many masks as buckets
 };
 
 // A needle in a text: where its first run begins, where the unbroken stretch of runs from there ends (bytes of the
@@ -116,7 +116,7 @@ MSNOW_API int64_t msnow_find(const MsnowIndex* index, const uint32_t* lower, con
                              int32_t* latest, MsnowHit* hits, int64_t first, int64_t texts, int64_t needles, int64_t room,
                              int64_t* count) {
     const Reader reader(lower);
-    const int64_t shortest = index->lengths[0], longest = index->lengths[index->length_count - 1];
+    const int64_t shortest = index->shortest, longest = index->longest;
     int64_t ring = 1;
     while (ring <= longest) ring *= 2;
     std::vector<uint64_t> hashes(ring);
@@ -134,13 +134,16 @@ MSNOW_API int64_t msnow_find(const MsnowIndex* index, const uint32_t* lower, con
             hashes[seen & (ring - 1)] = hash;
             starts[seen & (ring - 1)] = start;
             ++seen;
-            const uint64_t bit = mix(window) >> index->filter_shift;
+            const uint64_t suffix = mix(window), bit = suffix >> index->filter_shift;
             if (!(index->filter[bit >> 6] >> (bit & 63) & 1)) return;
-            for (int64_t l = 0; l < index->length_count && index->lengths[l] <= seen; ++l) {
-                const int64_t length = index->lengths[l], from = starts[(seen - length) & (ring - 1)];
-                uint64_t key = 0;
-                for (int64_t k = seen - length; k < seen; ++k) key = key * kBase + hashes[k & (ring - 1)];
-                key = mix(key);
+            const uint64_t mask = index->masks[suffix >> index->bucket_shift];
+            uint64_t sum = 0, weight = 1;
+            for (int64_t length = 1; length <= seen && length <= longest && mask >> (length - 1); ++length) {
+                sum += hashes[(seen - length) & (ring - 1)] * weight;
+                weight *= kBase;
+                if (!(mask >> (length - 1) & 1)) continue;
+                const uint64_t key = mix(sum);
+                const int64_t from = starts[(seen - length) & (ring - 1)];
                 const int64_t bucket = static_cast<int64_t>(key >> index->bucket_shift);
                 for (int64_t run = index->buckets[bucket]; run < index->buckets[bucket + 1]; ++run) {
                     const uint32_t* codes = index->codes + index->code_starts[run];

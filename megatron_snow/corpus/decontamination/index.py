@@ -109,20 +109,19 @@ class Index:
     @cached_property
     def _struct(self) -> _Struct:
         """The arrays of the runs and two tables over them, as csrc/data/needles.cpp takes them."""
-        runs = self.runs
-        bits = max(6, len(runs.keys).bit_length() + 4)  # 16 to 32 bits a run: one word in 20 passes in vain at most
+        runs, shortest = self.runs, int(self.runs.words.min())
+        size = max(2, len(runs.keys).bit_length())  # a run a bucket, or two
+        bits = size + 4  # 16 to 32 bits a run: one word in 16 passes in vain at most
         filter = np.zeros(1 << bits, np.bool_)
         filter[runs.suffixes >> np.uint64(64 - bits)] = True
-        buckets = max(1, len(runs.keys).bit_length())
-        edges = np.arange(1, 1 << buckets, dtype=np.uint64) << np.uint64(64 - buckets)
-        starts = np.concatenate(([0], np.searchsorted(runs.keys, edges), [len(runs.keys)])).astype(np.int64)
-        lengths = np.unique(runs.words)
-        arrays: list[NDArray[Any]] = [
-            np.packbits(filter, bitorder="little"), runs.keys, starts, runs.codes, runs.code_starts, runs.code_counts,
-            runs.posting_starts, runs.postings, lengths,
-        ]  # fmt: skip
-        arrays = [np.ascontiguousarray(array) for array in arrays]
-        struct = _Struct(*(array.ctypes.data for array in arrays), len(lengths), 64 - bits, 64 - buckets)
+        masks = np.zeros(1 << size, np.uint64)
+        np.bitwise_or.at(masks, runs.suffixes >> np.uint64(64 - size), np.uint64(1) << (runs.words - 1).astype(np.uint64))
+        edges = np.arange(1, 1 << size, dtype=np.uint64) << np.uint64(64 - size)
+        buckets = np.concatenate(([0], np.searchsorted(runs.keys, edges), [len(runs.keys)])).astype(np.int64)
+        arrays: list[NDArray[Any]] = [np.packbits(filter, bitorder="little"), masks, runs.keys, buckets, runs.codes, runs.code_starts]
+        arrays = [np.ascontiguousarray(array) for array in (*arrays, runs.code_counts, runs.posting_starts, runs.postings)]
+        pointers = [array.ctypes.data for array in arrays]
+        struct = _Struct(*pointers, shortest, int(runs.words.max()), 64 - bits, 64 - size)
         struct.arrays = arrays  # they live as long as it does
         return struct
 
@@ -156,10 +155,10 @@ class Index:
 class _Struct(ctypes.Structure):
     """MsnowIndex."""
 
-    _ARRAYS = ("filter", "keys", "buckets", "codes", "code_starts", "code_counts", "posting_starts", "postings", "lengths")
+    _ARRAYS = ("filter", "masks", "keys", "buckets", "codes", "code_starts", "code_counts", "posting_starts", "postings")
     _fields_ = (
         *((name, ctypes.c_void_p) for name in _ARRAYS),
-        *((name, ctypes.c_int64) for name in ("length_count", "filter_shift", "bucket_shift")),
+        *((name, ctypes.c_int64) for name in ("shortest", "longest", "filter_shift", "bucket_shift")),
     )
     arrays: list[NDArray[Any]]
 

@@ -8,11 +8,23 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from megatron_snow.corpus.decontamination.needles import MIN_TELLING, MIN_WORDS, SHARED_TASKS, Needle, known_trivial, tells
+from megatron_snow.corpus.decontamination.needles import (
+    MAX_WORDS,
+    MIN_OWN,
+    MIN_TELLING,
+    MIN_TELLING_WHOLE,
+    MIN_WORDS,
+    SHARED_TASKS,
+    Needle,
+    imports_in,
+    is_own,
+    known_trivial,
+    tells,
+)  # fmt: skip
 from megatron_snow.corpus.decontamination.words import Hashes, lower, run_hashes, words_of
 
 Integers = NDArray[np.int64]
-_SEPARATOR = "\n"
+_SEPARATOR = b"\n"
 
 
 class Runs(NamedTuple):
@@ -39,58 +51,84 @@ class _Text(NamedTuple):
     word: Integers  # a word's place in the vocabulary
     needle: Integers
     first: Integers  # a needle: its first word; one more at the end
+    previous: Integers  # the place of the same word before, -1 for none
+    imports: NDArray[np.bool_]  # whether a word stands in an import
 
 
 def build_runs(needles: Sequence[Needle], ngram: int) -> Runs:
-    """All runs of `ngram` words, or of a whole shorter needle, that name a task."""
+    """All runs that name a task: of `ngram` words, or a whole needle with fewer or with idioms alone."""
+    assert ngram <= MAX_WORDS, "config checks corpus.decontamination.ngram"
     text = _read(needles)
     counts = np.diff(text.first)
-    length = np.minimum(counts, ngram)
-    reasons = np.where(length < min(MIN_WORDS, ngram), "short", np.full(len(needles), "plain", "U6"))
-    reasons[[number for number in np.flatnonzero(counts < 64).tolist() if _is_known(text, number)]] = "known"
-    starts = _telling_starts(text, length, np.isin(reasons, ("short", "known")), min(MIN_TELLING, ngram))
-    hashes = np.empty(len(starts), np.uint64)
-    for n in np.unique(length[text.needle[starts]]).tolist():
-        chosen = length[text.needle[starts]] == n
-        hashes[chosen] = run_hashes(text.hashes, n)[starts[chosen]]
-    reasons[text.needle[starts]] = "shared"
-    own = ~_shared(hashes, text.needle[starts], needles)
-    starts, hashes = starts[own], hashes[own]
-    reasons[text.needle[starts]] = ""
-    return _arrays(text, starts, hashes, length, reasons)
+    telling, own = _telling(text)
+    reasons = np.where(counts < min(MIN_WORDS, ngram), "short", np.full(len(needles), "plain", "U6"))
+    starts, words = _starts(text, np.where(reasons == "short", 0, np.minimum(counts, ngram)))
+    enough = _different(text, starts, words, telling) >= min(MIN_TELLING, ngram)
+    enough &= _different(text, starts, words, own) >= min(MIN_OWN, ngram)
+    starts, words = starts[enough], words[enough]
+    idioms = (counts > ngram) & (counts <= MAX_WORDS) & ~np.isin(np.arange(len(needles)), text.needle[starts])
+    whole, whole_words = _starts(text, np.where(idioms, counts, 0))
+    enough = _different(text, whole, whole_words, telling) >= MIN_TELLING_WHOLE
+    starts, words = np.concatenate([starts, whole[enough]]), np.concatenate([words, whole_words[enough]])
+    return _own(text, starts, words, reasons, needles)
 
 
 def _read(needles: Sequence[Needle]) -> _Text:
     data = [needle.text.encode() for needle in needles]
-    joined = _SEPARATOR.encode().join(data)
+    joined = _SEPARATOR.join(data)
     hashes, starts, ends = words_of(joined.decode())
-    needle_ends = np.cumsum([len(item) + 1 for item in data])
-    needle = np.searchsorted(needle_ends, starts, side="right")
+    needle = np.searchsorted(np.cumsum([len(item) + 1 for item in data]), starts, side="right")
     _, where, word = np.unique(hashes, return_index=True, return_inverse=True)
     vocabulary = [lower(joined[starts[i] : ends[i]].decode()) for i in where.tolist()]
-    return _Text(hashes, vocabulary, word, needle, np.searchsorted(needle, np.arange(len(needles) + 1)))
+    order = np.argsort(word, kind="stable")
+    previous = np.full(len(word), -1)
+    previous[order[1:]] = np.where(word[order[1:]] == word[order[:-1]], order[:-1], -1)
+    edges = np.array(imports_in(joined), np.int64).reshape(-1)  # start, end, start, end, ...
+    imports = np.searchsorted(edges, starts, side="right") % 2 == 1
+    return _Text(hashes, vocabulary, word, needle, np.searchsorted(needle, np.arange(len(needles) + 1)), previous, imports)
 
 
-def _is_known(text: _Text, number: int) -> bool:
-    return text.hashes[text.first[number] : text.first[number + 1]].tobytes() in known_trivial()
+def _telling(text: _Text) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which words are telling, and which of them are not Python's."""
+    telling = np.array([tells(word) for word in text.vocabulary], np.bool_)[text.word] & ~text.imports
+    return telling, np.array([is_own(word) for word in text.vocabulary], np.bool_)[text.word] & telling
 
 
-def _telling_starts(text: _Text, length: Integers, trivial: NDArray[np.bool_], least: int) -> Integers:
-    """First words of the runs with at least `least` different telling words."""
-    telling = np.array([tells(word) for word in text.vocabulary], np.bool_)[text.word]
-    found = [np.empty(0, np.int64)]
-    for n in np.unique(length[~trivial]).tolist():
-        owner = text.needle[: max(0, len(text.word) - n + 1)]
-        inside = (length[owner] == n) & ~trivial[owner] & (owner == text.needle[n - 1 :])
-        starts = np.flatnonzero(inside)
-        different = np.zeros(len(starts), np.int64)
+def _starts(text: _Text, length: Integers) -> tuple[Integers, Integers]:
+    """(first words, words) of every run of `length` words (a needle each; 0: none)."""
+    counts = np.where(length > 0, np.diff(text.first) - length + 1, 0)
+    needle = np.repeat(np.arange(len(length)), counts)
+    ahead = np.arange(len(needle)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return text.first[needle] + ahead, length[needle]
+
+
+def _different(text: _Text, starts: Integers, words: Integers, flags: NDArray[np.bool_]) -> Integers:
+    """How many different words with a flag each run has."""
+    different = np.zeros(len(starts), np.int64)
+    for n in np.unique(words).tolist():
+        chosen = np.flatnonzero(words == n)
+        first = starts[chosen]
         for k in range(n):
-            new = telling[starts + k]
-            for earlier in range(k):
-                new &= text.word[starts + earlier] != text.word[starts + k]
-            different += new
-        found.append(starts[different >= least])
-    return np.sort(np.concatenate(found))
+            different[chosen] += flags[first + k] & (text.previous[first + k] < first)
+    return different
+
+
+def _own(text: _Text, starts: Integers, words: Integers, reasons: NDArray[np.str_], needles: Sequence[Needle]) -> Runs:
+    """The runs that are neither listed as trivial nor shared by tasks."""
+    hashes = np.empty(len(starts), np.uint64)
+    for n in np.unique(words).tolist():
+        hashes[words == n] = run_hashes(text.hashes, n, starts[words == n])
+    known = [words_of(item).hashes for item in known_trivial()]
+    listed = np.isin(hashes, np.concatenate([run_hashes(item, n) for item in known for n in np.unique(words).tolist()] or [hashes[:0]]))
+    number = text.needle[starts]
+    shared = _shared(hashes, number, needles)
+    shared &= np.isin(number, number[~listed & ~shared])  # tasks that are alike in full keep what they share
+    left = ~listed & ~shared
+    reasons[number[listed]] = "known"
+    reasons[number[left]] = ""
+    same = {item.tobytes() for item in known}
+    reasons[[text.hashes[first:end].tobytes() in same for first, end in zip(text.first, text.first[1:])]] = "known"
+    return _arrays(text, starts[left], words[left], hashes[left], reasons)
 
 
 def _shared(hashes: Hashes, needle: Integers, needles: Sequence[Needle]) -> NDArray[np.bool_]:
@@ -109,17 +147,17 @@ def _shared(hashes: Hashes, needle: Integers, needles: Sequence[Needle]) -> NDAr
     return shared[run]
 
 
-def _arrays(text: _Text, starts: Integers, hashes: Hashes, length: Integers, reasons: NDArray[np.str_]) -> Runs:
+def _arrays(text: _Text, starts: Integers, words: Integers, hashes: Hashes, reasons: NDArray[np.str_]) -> Runs:
     keys, first, run = np.unique(hashes, return_index=True, return_inverse=True)
     number = text.needle[starts]
     held = np.unique(run * max(1, len(reasons)) + number)  # each run with each needle that has it, once
-    begin, words = starts[first], length[number[first]]
+    begin, words = starts[first], words[first]
     shortest = int(words.min()) if len(words) else 1
     codes, word_codes = _codes(text, begin, words)
     return Runs(
         keys, words, codes, word_codes[begin], (word_codes[begin + words] - word_codes[begin]).astype(np.int32),
         np.searchsorted(held // max(1, len(reasons)), np.arange(len(keys) + 1)), (held % max(1, len(reasons))).astype(np.int32), reasons,
-        run_hashes(text.hashes, shortest)[begin + words - shortest] if len(words) else np.empty(0, np.uint64),
+        run_hashes(text.hashes, shortest, begin + words - shortest) if len(words) else np.empty(0, np.uint64),
     )  # fmt: skip
 
 

@@ -64,12 +64,12 @@ def lower(word: str) -> str:
     return "".join(small if len(small := character.lower()) == 1 else character for character in word)
 
 
-def run_hashes(words: Hashes, length: int) -> Hashes:
-    """The hash of each run of `length` words, in order: uint64[max(0, words - length + 1)]."""
-    count = max(0, len(words) - length + 1)
-    hashes = np.zeros(count, np.uint64)
+def run_hashes(words: Hashes, length: int, starts: NDArray[np.int64] | None = None) -> Hashes:
+    """The hashes of the runs of `length` words that begin at `starts` (None: at every word with enough after it)."""
+    places = np.arange(max(0, len(words) - length + 1)) if starts is None else starts
+    hashes = np.zeros(len(places), np.uint64)
     for k in range(length):
-        hashes = hashes * np.uint64(_BASE) + words[k : k + count]
+        hashes = hashes * np.uint64(_BASE) + words[places + k]
     hashes = (hashes ^ (hashes >> np.uint64(32))) * np.uint64(_MIX)
     return hashes ^ (hashes >> np.uint64(29))
 
