@@ -1,12 +1,14 @@
-"""Collect documents from repositories: path, language, licence and text of each file.
+"""Collect documents from repositories: path, language, role, licence, revision and text of each file.
 
     megatron-snow collect-corpus --source folder:checkouts --source archive:'sdists/*.tar.gz' --output corpus/collected
     megatron-snow collect-corpus --source python --source debian --max-bytes 60000000 --output corpus/collected
     megatron-snow collect-corpus --recipe examples/recipes/tiny_cpu.yaml
 
-A source is KIND or KIND:PATH. Kinds: folder (each sub-folder a repository), archive (tar, zip or whl, each a
-repository), jsonl (.gz, .zst), parquet (columns of The Stack, StarCoderData or ours), python (standard library
-and installed distributions), debian (installed packages).
+A source is KIND or KIND:PATH. Kinds: folder (each sub-folder a repository; of a git checkout the tracked files),
+archive (tar, zip, wheels, .deb, npm and source distributions, crates; each a repository), jsonl (.gz, .zst), parquet
+(columns of The Stack v1 and v2, StarCoderData or ours), python (standard library and installed distributions),
+debian (installed packages). Notebooks become code with text cells. Two repositories of one name are told apart as
+NAME and NAME#2.
 """
 
 from __future__ import annotations
@@ -20,7 +22,16 @@ from megatron_snow.common.errors import UserError, nearest
 from megatron_snow.config import Corpus, Source
 
 HELP = "collect documents from repositories, archives and tables"
-_KEYS = ("languages", "first_repositories", "max_bytes", "max_language_share", "max_repository_share", "max_file_bytes")
+_KEYS = (
+    "languages",
+    "first_repositories",
+    "max_bytes",
+    "max_language_share",
+    "max_repository_share",
+    "max_file_bytes",
+    "licence_kinds",
+    "opt_out",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

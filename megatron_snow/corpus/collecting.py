@@ -11,6 +11,7 @@ from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import Manifest
 from megatron_snow.config import Corpus
 from megatron_snow.corpus.collection import cap_repositories, in_seeded_order, read_block, read_listing, write_listing
+from megatron_snow.corpus.opt_out import read_opt_out
 from megatron_snow.corpus.selection import Room, Selection, next_round, select_blocks
 from megatron_snow.corpus.sources import Part, list_parts
 from megatron_snow.pipeline import INLINE, WORK, Execution, Stage, Task, run_stage
@@ -19,17 +20,23 @@ from megatron_snow.pipeline import INLINE, WORK, Execution, Stage, Task, run_sta
 def collect(corpus: Corpus, seed: int, output: Path, execution: Execution = INLINE) -> Manifest:
     """Sources to documents (paper 2.1, raw data): repositories in a seeded order until `corpus.max_bytes` of text."""
     started = time.monotonic()
+    if corpus.opt_out:
+        read_opt_out(Path(corpus.opt_out))  # a list that is missing or damaged is told before anything is read
     parts = in_seeded_order(list_parts(corpus.sources), seed, corpus.first_repositories)
     if not parts:
         raise UserError("corpus.sources: nothing to read there; name at least one source that holds source code")
     if not corpus.max_bytes:
         return _collect_all(corpus, parts, output, execution)
-    parts, dropped = cap_repositories(parts, round(corpus.max_repository_share * corpus.max_bytes), corpus.languages)
-    limit = 0 if corpus.max_language_share >= 1 else round(corpus.max_language_share * corpus.max_bytes)
-    selection = Selection(Room(corpus.max_bytes, limit), dropped)
+    room = Room(corpus.max_bytes, _bytes_of(corpus, corpus.max_language_share), _bytes_of(corpus, corpus.max_repository_share))
+    parts, dropped = cap_repositories(parts, room.max_repository_bytes or corpus.max_bytes, corpus.languages)
+    selection = Selection(room, dropped)
     _read_until_full(corpus, write_listing(parts, output / WORK / "listing"), selection, output / WORK, execution)
-    selecting = Stage("collect", 1, select_blocks, {"max_bytes": corpus.max_bytes, "max_language_bytes": limit})
-    return run_stage(selecting, selection.tasks(), output, execution, started)
+    return run_stage(Stage("collect", 2, select_blocks, room.limits), selection.tasks(), output, execution, started)
+
+
+def _bytes_of(corpus: Corpus, share: float) -> int:
+    """Of max_bytes; 0 where the share is no limit."""
+    return 0 if share >= 1 else round(share * corpus.max_bytes)
 
 
 def _read_until_full(corpus: Corpus, listing: list[Path], selection: Selection, work: Path, execution: Execution) -> None:
@@ -38,7 +45,7 @@ def _read_until_full(corpus: Corpus, listing: list[Path], selection: Selection, 
     while room.left and position < len(listing):
         new = listing[position : next_round(listing, position, room)]
         blocks = work / f"round-{number:03d}"
-        tasks = [_reading_task(path, room.full_languages()) for path in new]
+        tasks = [_reading_task(corpus, path, room.full_languages()) for path in new]
         run_stage(_reading(corpus), tasks, blocks, execution)
         for path in new:
             selection.add(blocks / f"{path.stem}.parquet")
@@ -49,15 +56,17 @@ def _read_until_full(corpus: Corpus, listing: list[Path], selection: Selection, 
 
 
 def _reading(corpus: Corpus) -> Stage:
-    return Stage("collect: read", 1, read_block, {"max_file_bytes": corpus.max_file_bytes, "languages": sorted(corpus.languages)})
+    wanted = {"languages": sorted(corpus.languages), "licence_kinds": sorted(corpus.licence_kinds)}
+    return Stage("collect: read", 2, read_block, {"max_file_bytes": corpus.max_file_bytes, **wanted})
 
 
-def _reading_task(path: Path, full_languages: Sequence[str] = ()) -> Task:
-    return Task(path.stem, (path,), {"full": list(full_languages)}, size=sum(part.size for part in read_listing(path)))
+def _reading_task(corpus: Corpus, path: Path, full_languages: Sequence[str] = ()) -> Task:
+    inputs = (path, Path(corpus.opt_out)) if corpus.opt_out else (path,)
+    return Task(path.stem, inputs, {"full": list(full_languages)}, size=sum(part.size for part in read_listing(path)))
 
 
 def _collect_all(corpus: Corpus, parts: list[Part], output: Path, execution: Execution) -> Manifest:
     """Without a limit nothing is chosen: each block is a shard."""
     listing = write_listing(parts, output / WORK / "listing")
-    tasks = [_reading_task(path) for path in listing]
+    tasks = [_reading_task(corpus, path) for path in listing]
     return run_stage(_reading(corpus), tasks, output, execution)

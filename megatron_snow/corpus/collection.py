@@ -1,4 +1,4 @@
-"""Raw files to documents: the order of repositories, reading, and the share of each language.
+"""Raw files to documents: the order of repositories, reading, and the facts of each document.
 
 Parts are drawn in an order seeded by their repository's name and packed into blocks of 8 MB. A block
 is a task: it reads, decodes and names the language of its files. `selection` then says what fits.
@@ -6,31 +6,38 @@ is a task: it reads, decodes and names the language of its files. `selection` th
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from megatron_snow.common.checksums import text_digest
+from megatron_snow.common.checksums import bytes_digest, text_digest
 from megatron_snow.common.files import atomic_folder, beside
 from megatron_snow.common.records import read_json
 from megatron_snow.corpus.counting import Tally
-from megatron_snow.corpus.encodings import decode, is_binary
+from megatron_snow.corpus.encodings import converted, decoded
 from megatron_snow.corpus.language import is_code, language_of, languages_by_name
+from megatron_snow.corpus.licences import kind_of
+from megatron_snow.corpus.opt_out import read_opt_out
+from megatron_snow.corpus.roles import role_of
 from megatron_snow.corpus.sources import PART_BYTES, Limits, Part, RawFile, read_part
 from megatron_snow.pipeline import ShardWriter
 
 # 8 MB of text a shard, so that the stages that follow have work for several processes.
 SHARD_BYTES = PART_BYTES
 
+_TOLD_APART = re.compile(r"#\d+$")  # of a second repository of one name
+
 
 def in_seeded_order(parts: Iterable[Part], seed: int, first: Sequence[str]) -> list[Part]:
     """Parts by a digest of (seed, repository); repositories named in `first` before all others."""
     numbered = enumerate(parts)  # the parts of a repository stay in their own order
     rank = {name: place for place, name in enumerate(first)}
-    keyed = [((rank.get(part.repository, len(rank)), text_digest(f"{seed}:{part.repository}"), number), part) for number, part in numbered]
+    keyed = [((rank.get(part.name, len(rank)), text_digest(f"{seed}:{part.name}"), number), part) for number, part in numbered]
     return [part for _, part in sorted(keyed, key=lambda pair: pair[0])]
 
 
@@ -38,7 +45,7 @@ def cap_repositories(parts: Iterable[Part], max_bytes: int, languages: Sequence[
     """Parts without the files that are beyond `max_bytes` of one repository, and the count of these.
 
     Files whose name says that they are in none of the wanted `languages` (none: all) take no room. Containers
-    (archives, tables) stay whole: what is in them is known when they are read.
+    (archives, tables) stay whole: what is in them is known when they are read, and `selection` caps that.
     """
     taken: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
@@ -49,8 +56,8 @@ def cap_repositories(parts: Iterable[Part], max_bytes: int, languages: Sequence[
         for member in part.members:
             named = languages_by_name(member.path)
             size = 0 if wanted and named and wanted.isdisjoint(named) else member.size
-            if taken[part.repository] + size <= max_bytes:
-                taken[part.repository] += size
+            if taken[part.name] + size <= max_bytes:
+                taken[part.name] += size
                 members.append(member)
             else:
                 dropped += Counter({"documents": 1, "bytes": member.size, "dropped:repository_share": 1})
@@ -62,14 +69,17 @@ def cap_repositories(parts: Iterable[Part], max_bytes: int, languages: Sequence[
 def write_listing(parts: Iterable[Part], folder: Path) -> list[Path]:
     """Pack parts into blocks of about SHARD_BYTES, one JSON file a block: the inputs of the reading tasks."""
     blocks: list[list[Part]] = [[]]
+    size = 0
     for part in parts:
-        if blocks[-1] and sum(known.size for known in blocks[-1]) + part.size > SHARD_BYTES:
+        if blocks[-1] and size + part.size > SHARD_BYTES:
             blocks.append([])
+            size = 0
         blocks[-1].append(part)
+        size += part.size
     with atomic_folder(folder) as temporary:
         for number, block in enumerate(blocks):
             with open(temporary / _name(number), "w", encoding="utf-8") as file:
-                json.dump([part.to_json() for part in block], file, ensure_ascii=False)
+                json.dump([part.to_json() for part in block], file)  # ASCII: a location may be no UTF-8
     return [folder / _name(number) for number in range(len(blocks))]
 
 
@@ -82,11 +92,21 @@ def read_listing(path: Path) -> list[Part]:
     return [Part.from_json(value) for value in read_json(path)]
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which documents are collected; an empty set wants all."""
+
+    languages: frozenset[str] = frozenset()
+    licence_kinds: frozenset[str] = frozenset()
+    opted_out: frozenset[str] = frozenset()  # repositories in lower case
+
+
 def read_block(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) -> Mapping[str, int]:
-    """Task: one block's files to documents; everything that is dropped is counted by rule."""
+    """Task: one block's files to documents; everything that is dropped is counted by rule. A second input is the opt-out list."""
     tally = Tally()
     limits = Limits(parameters["max_file_bytes"], frozenset(parameters["full"]))
-    wanted = frozenset(parameters["languages"])
+    opted_out = read_opt_out(inputs[1]) if len(inputs) > 1 else frozenset()
+    wanted = Wanted(frozenset(parameters["languages"]), frozenset(parameters["licence_kinds"]), opted_out)
     with ShardWriter(beside(prefix, ".parquet")) as writer:
         for part in read_listing(inputs[0]):
             for raw in read_part(part, limits):
@@ -99,40 +119,54 @@ def read_block(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, An
     return tally
 
 
-def document_of(raw: RawFile, wanted: frozenset[str] = frozenset()) -> tuple[dict[str, Any] | None, str, str | None]:
+def document_of(raw: RawFile, wanted: Wanted = Wanted()) -> tuple[dict[str, Any] | None, str, str | None]:
     """(document, "", language) or (None, the rule that drops it, its language where known)."""
+    if wanted.opted_out and _TOLD_APART.sub("", raw.repository).lower() in wanted.opted_out:
+        return None, "opt_out", None
     if raw.dropped:
         return None, raw.dropped, None
-    if isinstance(raw.data, bytes):
-        if is_binary(raw.data):
-            return None, "binary", None
-        text = decode(raw.data)
-    else:
-        text = raw.data if "\0" not in raw.data else None
+    text, rule = decoded(raw.data)
     if text is None:
-        return None, "encoding", None
-    if not text.strip():
-        return None, "empty", None
-    try:
-        content = text.encode("utf-8")
-    except UnicodeEncodeError:  # lone surrogates, which JSON can write
-        return None, "encoding", None
+        return None, rule, None
+    content = text.encode("utf-8")
     language = raw.language if raw.language and is_code(raw.language) else language_of(raw.path, content)
     if language is None:
         return None, "unknown_language", None
-    if wanted and language not in wanted:
+    if wanted.languages and language not in wanted.languages:
         return None, "other_language", language
-    return _document(raw, text, len(content), language), "", language
+    code, rule = converted(text, language)
+    if code is None:
+        return None, rule, language
+    licence = raw.licences.licence_of(raw.path, text)
+    kind: str = kind_of(licence)
+    if kind in ("unknown", "unlicensed") and raw.licence_kind:
+        kind = raw.licence_kind
+    if wanted.licence_kinds and kind not in wanted.licence_kinds:
+        return None, f"licence_{kind}", language
+    facts = {"language": language, "licence": licence, "licence_kind": kind}
+    return _document(raw, code, content if code is text else code.encode("utf-8"), facts | _hashes(raw, content)), "", language
 
 
-def _document(raw: RawFile, text: str, size: int, language: str) -> dict[str, Any]:
+def _document(raw: RawFile, text: str, content: bytes, facts: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "id": text_digest(text),
+        "id": bytes_digest(content),
         "repository": raw.repository,
         "path": raw.path,
-        "language": language,
-        "licence": raw.licence,
-        "size": size,
+        "role": role_of(raw.path, facts["language"]),
+        "stars": raw.stars,
+        "forks": raw.forks,
+        "date": raw.date,
+        "revision": raw.revision,
+        "size": len(content),
         "provenance": raw.provenance,
         "content": text,
+        **facts,
     }
+
+
+def _hashes(raw: RawFile, content: bytes) -> dict[str, str]:
+    """Of the bytes as they lie in the repository; of the UTF-8 text where a table has text alone."""
+    data = raw.data if isinstance(raw.data, bytes) else content
+    blob = hashlib.sha1(b"blob %d\0" % len(data), usedforsecurity=False)
+    blob.update(data)
+    return {"sha256": hashlib.sha256(data).hexdigest(), "swhid": raw.swhid or f"swh:1:cnt:{blob.hexdigest()}"}

@@ -1,4 +1,4 @@
-"""The limit of a corpus and of each language in it.
+"""The limits of a corpus: in all, of each language in it and of each repository.
 
 With a limit, blocks are read in rounds until the corpus is full; then one pass over their documents,
 in order, keeps what there is room for. A round depends on what was read before it, never on the
@@ -13,24 +13,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from megatron_snow.common.files import beside
 from megatron_snow.common.records import read_json
 from megatron_snow.corpus.collection import SHARD_BYTES, read_listing
 from megatron_snow.corpus.counting import Tally
 from megatron_snow.corpus.language import languages_by_name
 from megatron_snow.corpus.sources import Part
-from megatron_snow.pipeline import RECORD, ShardWriter, Task, read_documents, read_table
+from megatron_snow.pipeline import RECORD, ShardWriter, Task, batches_of, read_table
 
+LIMITS = ("max_bytes", "max_language_bytes", "max_repository_bytes")
+_LIMITED = ("language", "size", "repository")  # the columns that limits look at
 _MIN_ROUND_BYTES = 4 * SHARD_BYTES  # work enough that the start of a pool of processes does not matter
 
 
 @dataclass
 class Room:
-    """How much the corpus still takes: in all, and of each language (0: no limit of its own)."""
+    """How much the corpus still takes: in all, of each language and of each repository (0: no limit of its own)."""
 
     max_bytes: int
     max_language_bytes: int
-    taken: Counter[str] = field(default_factory=Counter)
+    max_repository_bytes: int = 0
+    taken: Counter[str] = field(default_factory=Counter)  # language -> bytes
+    repositories: Counter[str] = field(default_factory=Counter)  # repository -> bytes, where they have a limit
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """As parameters of `select_blocks`."""
+        return {name: getattr(self, name) for name in LIMITS}
 
     @property
     def left(self) -> int:
@@ -42,14 +53,23 @@ class Room:
         full = 0.99 * self.max_language_bytes
         return sorted(language for language, taken in self.taken.items() if full and taken >= full)
 
-    def rule_against(self, language: str, size: int) -> str:
-        """Take a document of that language and size (""), or name the rule that has no room for it."""
+    def rule_against(self, language: str, size: int, repository: str = "") -> str:
+        """Take a document of that language, size and repository (""), or name the rule that has no room for it."""
         if not self.left:
             return "max_bytes"
         if self.max_language_bytes and self.taken[language] + size > self.max_language_bytes:
             return "language_share"
+        if self.max_repository_bytes:
+            if self.repositories[repository] + size > self.max_repository_bytes:
+                return "repository_share"
+            self.repositories[repository] += size
         self.taken[language] += size
         return ""
+
+    def rules_against(self, documents: pa.Table) -> list[str]:
+        """A rule or "" for each document of a table, taking those with "" in turn."""
+        columns = (documents[name].to_pylist() for name in _LIMITED)
+        return [self.rule_against(language, size, repository) for language, size, repository in zip(*columns)]
 
 
 def next_round(listing: Sequence[Path], start: int, room: Room) -> int:
@@ -77,7 +97,8 @@ class Selection:
         self.room = room
         self._before = dropped  # before anything was read
         self._blocks: list[list[Path]] = []
-        self._taken: list[dict[str, int]] = []  # before each task
+        self._taken: list[dict[str, int]] = []  # before each task, by language
+        self._repositories: list[dict[str, int]] = []  # before each task, of the repositories in it
         self._dropped: list[Counter[str]] = []  # while reading its blocks
 
     def add(self, shard: Path) -> None:
@@ -86,12 +107,15 @@ class Selection:
         if not self._blocks or taken.total() - sum(self._taken[-1].values()) >= SHARD_BYTES:
             self._blocks.append([])
             self._taken.append(dict(taken))
+            self._repositories.append({})
             self._dropped.append(self._before if not self._dropped else Counter())
         self._blocks[-1].append(shard)
         self._dropped[-1] += dropped_while_reading(read_json(shard.with_name(shard.stem + RECORD))["counts"])
-        table = read_table(shard, ["language", "size"])
-        for language, size in zip(table["language"].to_pylist(), table["size"].to_pylist()):
-            self.room.rule_against(language, size)
+        documents = read_table(shard, _LIMITED)
+        if self.room.max_repository_bytes:
+            for repository in documents["repository"].unique().to_pylist():
+                self._repositories[-1].setdefault(repository, self.room.repositories[repository])
+        self.room.rules_against(documents)
 
     def add_unread(self, listing: Sequence[Path]) -> None:
         """Count what lies in blocks that the full corpus left unread."""
@@ -100,24 +124,24 @@ class Selection:
 
     def tasks(self) -> list[Task]:
         """One task a shard."""
+        described = zip(self._blocks, self._taken, self._repositories, self._dropped)
         return [
-            Task(f"shard-{number:05d}", tuple(blocks), {"taken": taken, "dropped": dict(dropped)})
-            for number, (blocks, taken, dropped) in enumerate(zip(self._blocks, self._taken, self._dropped))
+            Task(f"shard-{number:05d}", tuple(blocks), {"taken": taken, "repositories": repositories, "dropped": dict(dropped)})
+            for number, (blocks, taken, repositories, dropped) in enumerate(described)
         ]
 
 
 def select_blocks(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) -> Mapping[str, int]:
     """Task: the documents of some blocks for which there is room, with the counts of reading them."""
     tally = Tally()
-    room = Room(parameters["max_bytes"], parameters["max_language_bytes"], Counter(parameters["taken"]))
+    taken, repositories = Counter(parameters["taken"]), Counter(parameters["repositories"])
+    room = Room(**{name: parameters[name] for name in LIMITS}, taken=taken, repositories=repositories)
     with ShardWriter(beside(prefix, ".parquet")) as writer:
-        for document in (document for path in inputs for document in read_documents(path)):
-            rule = room.rule_against(document["language"], document["size"])
-            if rule:
-                tally.drop(rule, document["language"], document["size"])
-            else:
-                tally.keep(document["language"], document["size"])
-                writer.write(document)
+        for batch in (batch for path in inputs for batch in batches_of(path)):
+            rules = room.rules_against(batch)
+            for rule, language, size in zip(rules, batch["language"].to_pylist(), batch["size"].to_pylist()):
+                tally.add(rule, language, 1, size)
+            writer.write_table(batch.filter(pa.array([not rule for rule in rules], pa.bool_())))
     tally.update(parameters["dropped"])
     return tally
 

@@ -108,17 +108,18 @@ def test_empty_source_is_an_error(tmp_path: Path) -> None:
         (b" \n\n", "empty"),
         ("\ud800", "encoding"),
         ("nul\0", "encoding"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "lfs_pointer"),
     ],
 )
 def test_why_a_file_is_dropped(data: bytes | str, rule: str) -> None:
-    document, reason, _ = document_of(RawFile("r", "a.py", "MIT", "here", data))
+    document, reason, _ = document_of(RawFile("r", "a.py", "here", data))
     assert reason == rule
     assert (document is None) == bool(rule)
 
 
 def test_language_that_the_source_gives_is_kept_where_linguist_knows_it() -> None:
     for given, expected in (("TypeScript", "TypeScript"), ("typescript-ish", "Python"), ("", "Python")):
-        document, _, _ = document_of(RawFile("r", "a.py", "", "here", "x = 1\n", given))
+        document, _, _ = document_of(RawFile("r", "a.py", "here", "x = 1\n", language=given))
         assert document is not None
         assert document["language"] == expected
 

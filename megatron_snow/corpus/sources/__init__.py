@@ -7,8 +7,11 @@ line in the tables below.
 from __future__ import annotations
 
 import os
+import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import cache
 
 from megatron_snow.config import Source
 from megatron_snow.corpus.sources.archives import list_archives, read_archive
@@ -27,15 +30,23 @@ _LISTERS: dict[str, Callable[[Source], Iterator[Part]]] = {
 }
 _READERS: dict[str, Reader] = {"files": read_files, "archive": read_archive, "jsonl": read_jsonl, "parquet": read_parquet}
 
+# What follows the name in an archive's file name: "-1.2.tar.gz", "_1.0-2_all.deb", "@v1.0.zip".
+_VERSION = re.compile(r"[-_@]v?\d.*$")
+
 
 def list_parts(sources: Iterable[Source]) -> Iterator[Part]:
-    """The parts of all sources, in their order; a file or a container that two sources list is listed once."""
+    """The parts of all sources, in their order; a file or a container that two sources list is listed once.
+
+    Two roots with one repository name are two repositories: the second is called NAME#2, so that grouping does not
+    take their files for those of one. Roots are folders, and archives whose file names agree but for a version.
+    """
     seen: set[str] = set()
+    roots: dict[str, dict[str, int]] = {}
     for source in sources:
         for part in _LISTERS[source.kind](source):
             kept = _not_in(seen, part)
             if kept is not None:
-                yield kept
+                yield _told_apart(roots, kept)
 
 
 def read_part(part: Part, limits: Limits) -> Iterator[RawFile]:
@@ -43,16 +54,37 @@ def read_part(part: Part, limits: Limits) -> Iterator[RawFile]:
     return _READERS[part.kind](part, limits)
 
 
+def _told_apart(roots: dict[str, dict[str, int]], part: Part) -> Part:
+    if part.kind not in ("files", "archive") or part.named:
+        return part
+    name = part.repository if part.kind == "files" else "archive:" + _VERSION.sub("", part.repository)
+    known = roots.setdefault(name, {})
+    root = part.root if part.kind == "files" else os.path.realpath(part.path)
+    number = known.setdefault(root, len(known) + 1)
+    if number == 2 and len(known) == 2:
+        _note(name.removeprefix("archive:"), next(iter(known)), root)
+    return replace(part, suffix=f"#{number}") if number > 1 else part
+
+
+@cache
+def _note(name: str, first: str, second: str) -> None:
+    where = f"{first or 'installed'} and {second or 'installed'}"
+    print(f"note: two repositories are called {name} ({where}): the second is collected as {name}#2, and so on", file=sys.stderr)
+
+
 def _not_in(seen: set[str], part: Part) -> Part | None:
     """The part without files that were seen; None where nothing is left."""
     if part.kind != "files":
-        place = f"{os.path.realpath(part.path)}#{part.row_groups}"
+        place = f"{os.path.realpath(part.path)}#{part.piece}"
         known = place in seen
         seen.add(place)
         return None if known else part
     members = []
     for member in part.members:
-        status = os.stat(member.location)
+        try:
+            status = os.lstat(member.location)
+        except OSError:  # removed since it was listed
+            continue
         place = f"{status.st_dev}:{status.st_ino}"
         if place not in seen:
             seen.add(place)

@@ -1,100 +1,161 @@
-"""Archives as repositories: tar (plain or compressed), zip and wheels, read without unpacking to disk.
+"""Archives as repositories: tar, zip, wheels, .deb, npm and source distributions, read without unpacking to disk.
 
-Nothing is ever written from an archive, so a member called ../x or /x can do no harm; it is dropped
-and counted all the same. A member is read up to the size it declares and only where that is within
-the limit, so a bomb costs no memory.
+Nothing is ever written from an archive, so a member called ../x or /x can do no harm; it is dropped and
+counted all the same, as are links and devices. An archive is read once: its files are held back until its
+metadata and licence files have been seen, up to HELD_BYTES; a larger one is surveyed first.
 """
 
 from __future__ import annotations
 
-import lzma
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from email.parser import HeaderParser
-from functools import partial
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from glob import glob
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.config import Source
-from megatron_snow.corpus import licences
-from megatron_snow.corpus.sources.files import is_text, may_be_source
+from megatron_snow.corpus.licences import is_licence_file, licence_map
+from megatron_snow.corpus.sources.containers import damage_named, entries_of
+from megatron_snow.corpus.sources.files import LICENCE_BYTES, is_text, may_be_source, readable
+from megatron_snow.corpus.sources.packages import Package, is_metadata, package_of
 from megatron_snow.corpus.sources.parts import Limits, Part, RawFile, part_of_container
+from megatron_snow.corpus.sources.tar import Damaged, Entry
 
-_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip", ".whl")
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError)
-_MANY = 10_000_000  # bytes of a licence file or of metadata that are looked at
-
-# (name, declared size, whether it is a plain file, read up to n bytes)
-_Entry = tuple[str, int, bool, Callable[[int], bytes]]
+_ENDINGS = (
+    ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".zip", ".whl", ".deb", ".crate",
+)  # fmt: skip
+HELD_BYTES = 32_000_000
+_HELD_EACH = 1000  # bytes of an entry beside its data
+_EARLIEST, _LATEST = 631_152_000, 253_402_300_799  # 1990 to 9999, in seconds
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def list_archives(source: Source) -> Iterator[Part]:
-    """The archives that a path or a glob names; each is one repository, called by its file name without the ending."""
+    """The archives that a path or a glob names; each is one repository, called by its metadata, else by its file name."""
     paths = [Path(name) for name in sorted(glob(source.path, recursive=True))]
     if not paths:
         raise UserError(f"corpus.sources: archive {source.path}: no such file")
     for path in paths:
-        ending = next((ending for ending in sorted(_ENDINGS, key=len, reverse=True) if path.name.endswith(ending)), None)
-        if ending is None:
+        if not path.name.endswith(_ENDINGS) or not path.is_file():
             raise UserError(f"corpus.sources: archive {path}: not one of {' '.join(_ENDINGS)}")
-        yield part_of_container("archive", path, source.repository or path.name.removesuffix(ending))
+        yield part_of_container("archive", path, source.repository or stem_of(path.name), named=bool(source.repository))
+
+
+def stem_of(name: str) -> str:
+    """A file name without the ending of an archive."""
+    return name.removesuffix(max((ending for ending in _ENDINGS if name.endswith(ending)), key=len, default=""))
 
 
 def read_archive(part: Part, limits: Limits) -> Iterator[RawFile]:
     """The files of one archive that may be source, its common top folder cut off."""
     try:
-        licence, top = _survey(part.path)
-        for name, size, plain, read in _entries(part.path):
-            path = name.removeprefix(top)
-            if not plain or not is_text(name) or not may_be_source(path) or ".dist-info/" in path:
-                continue
-            dropped = "unsafe_path" if _leaves(name) else "too_large" if size > limits.max_file_bytes else ""
-            data = b"" if dropped else read(size)
-            yield RawFile(part.repository, path, licence, f"{part.path}!{name}", data, "", dropped, size)
-    except _DAMAGED as error:
+        with damage_named():
+            yield from _read(part, limits)
+    except Damaged as error:
         raise UserError(f"{part.path}: damaged archive ({error}); fetch it again or take it out of corpus.sources") from error
 
 
-def _entries(path: str) -> Iterator[_Entry]:
-    if path.endswith((".zip", ".whl")):
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                yield info.filename, info.file_size, not info.is_dir(), partial(_from_zip, archive, info)
-    else:
-        with tarfile.open(path, "r|*") as tar:
-            for member in tar:
-                yield member.name.removeprefix("./"), member.size, member.isreg(), partial(_from_tar, tar, member)
+@dataclass
+class _Survey:
+    """What the whole of an archive says of each of its files."""
+
+    archive: str
+    package: Package = field(default_factory=Package)
+    licences: dict[str, str] = field(default_factory=dict)  # licence file -> text
+    room: int = HELD_BYTES  # for licence files
+    tops: set[str] = field(default_factory=set)  # the first folders, with their slash; "" where a file lies at the top
+
+    def wants(self, entry: Entry) -> bool:
+        """Whether the bytes of an entry say something."""
+        return (
+            entry.size <= LICENCE_BYTES and (is_metadata(self.archive, entry.name) or is_licence_file(entry.name)) and is_text(entry.name)
+        )
+
+    def see(self, entry: Entry, data: bytes) -> None:
+        """Take in an entry; `data` where it is wanted."""
+        if not entry.name.startswith("DEBIAN/"):
+            first, slash, _ = entry.name.partition("/")
+            self.tops.add(first + slash if slash else "")
+        if _COMMIT.fullmatch(entry.comment):
+            self.package = self.package.or_else(Package(revision=entry.comment))
+        if data and is_metadata(self.archive, entry.name):
+            self.package = self.package.or_else(replace(package_of(entry.name, data), date=_date(entry.modified)))
+        if data and self.room > 0 and is_licence_file(entry.name):
+            self.licences[entry.name] = data.decode("utf-8", "replace")
+            self.room -= len(data)
+
+    def finish(self, part: Part, raw: RawFile) -> RawFile:
+        """The file with what is now known."""
+        name = part.repository if part.named else self.package.name or part.repository
+        path = raw.path.removeprefix(self.top)
+        package = self.package
+        return replace(raw, repository=name + part.suffix, path=path, licences=self.map, revision=package.revision, date=package.date)
+
+    def close(self) -> None:
+        """No more entries: the licences by folder, and the top folder that all files share."""
+        shared = len(self.tops) == 1 and not self.archive.endswith(".deb")
+        self.top = next(iter(self.tops)) if shared else ""
+        self.map = licence_map({name.removeprefix(self.top): text for name, text in self.licences.items()}, self.package.declared)
 
 
-def _from_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, count: int) -> bytes:
-    with archive.open(info) as file:
-        return file.read(count)
+def _read(part: Part, limits: Limits) -> Iterator[RawFile]:
+    survey = _Survey(part.path)
+    entries = entries_of(part.path)
+    held: list[RawFile] = []
+    room = HELD_BYTES
+    for entry in entries:
+        raw = _raw(part, entry, limits, survey)
+        if raw:
+            held.append(raw)
+        room -= _HELD_EACH + (len(raw.data) if raw else 0)
+        if room < 0:
+            survey = _survey(part.path)
+            break
+    survey.close()
+    for raw in held:
+        yield survey.finish(part, raw)
+    held.clear()
+    for entry in entries:
+        if raw := _raw(part, entry, limits):
+            yield survey.finish(part, raw)
 
 
-def _from_tar(tar: tarfile.TarFile, member: tarfile.TarInfo, count: int) -> bytes:
-    file = tar.extractfile(member)
-    return file.read(count) if file else b""
+def _survey(path: str) -> _Survey:
+    survey = _Survey(path)
+    for entry in entries_of(path):
+        if entry.kind != "folder":
+            survey.see(entry, entry.read() if entry.kind == "file" and survey.wants(entry) else b"")
+    return survey
 
 
-def _survey(path: str) -> tuple[str, str]:
-    """(licence, the top folder that all files share with its slash, or "")."""
-    tops: set[str] = set()
-    declared = words = ""
-    for name, _, plain, read in _entries(path):
-        if not plain:
-            continue
-        tops.add(name.partition("/")[0] + "/" if "/" in name else "")
-        depth, base = name.count("/"), PurePosixPath(name).name
-        if depth <= 1 and not declared and base in ("METADATA", "PKG-INFO"):
-            fields = HeaderParser().parsestr(read(_MANY).decode("utf-8", "replace"))
-            declared = licences.from_metadata(dict(fields.items()), fields.get_all("Classifier") or [])
-        elif depth <= 1 and not words and base.upper().startswith(("LICENSE", "LICENCE", "COPYING")):
-            words = licences.from_text(read(_MANY).decode("utf-8", "replace"))
-    return declared or words, tops.pop() if len(tops) == 1 else ""
+def _raw(part: Part, entry: Entry, limits: Limits, survey: _Survey | None = None) -> RawFile | None:
+    """An entry that may be source, read; None for what is not. `survey` sees every entry."""
+    if entry.kind == "folder":
+        return None
+    source = may_be_source(entry.name) and ".dist-info/" not in entry.name and not entry.name.startswith("DEBIAN/")
+    dropped = _reason_to_drop(entry, limits)
+    wanted = bool(survey and entry.kind == "file" and survey.wants(entry))
+    data = entry.read() if (source and not dropped) or wanted else b""
+    if survey:
+        survey.see(entry, data if wanted else b"")
+    if not source:
+        return None
+    name = readable(entry.name)
+    return RawFile(part.repository, name, f"{readable(part.path)}!{name}", b"" if dropped else data, dropped=dropped, size=entry.size)
 
 
-def _leaves(name: str) -> bool:
-    return name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts
+def _reason_to_drop(entry: Entry, limits: Limits) -> str:
+    if entry.kind != "file":
+        return "link_or_device"
+    if entry.name.startswith("/") or "\\" in entry.name or "/../" in f"/{entry.name}/":
+        return "unsafe_path"
+    if not is_text(entry.name):
+        return "name_encoding"
+    return "too_large" if entry.size > limits.max_file_bytes else ""
+
+
+def _date(seconds: int) -> str:
+    """ISO 8601; "" before 1990: package managers write a fixed date there, npm 1985."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat() if _EARLIEST <= seconds <= _LATEST else ""

@@ -1,47 +1,44 @@
-"""Documents that others have already collected: JSONL (plain, .gz, .zst) and Parquet.
-
-Columns are known by the names of The Stack v1 and StarCoderData and by those of our own schema.
-"""
+"""Documents that others have already collected: JSONL (plain, .gz, .zst) and Parquet, a large file in several parts."""
 
 from __future__ import annotations
 
 import io
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from glob import glob
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.config import Source
-from megatron_snow.corpus import licences
-from megatron_snow.corpus.sources.files import is_text
-from megatron_snow.corpus.sources.parts import PART_BYTES, Kind, Limits, Part, RawFile, part_of_container
+from megatron_snow.corpus.sources.parts import PART_BYTES, Limits, Part, RawFile, part_of_container
+from megatron_snow.corpus.sources.rows import columns_of, files_of_row
 
-_COLUMNS = {
-    "content": ("content", "text", "code"),
-    "repository": ("repository", "max_stars_repo_name", "repo_name", "repo"),
-    "path": ("path", "max_stars_repo_path", "file_path"),
-    "language": ("language", "lang"),
-    "licence": ("licence", "max_stars_repo_licenses", "license", "licenses"),
-}
-
-# StarCoderData writes the metadata into the text: <reponame>a/b<filename>c.py<gh_stars>0
-_STARCODER_HEADER = re.compile(r"\A(?:<(?:reponame|filename|gh_stars)>[^\n<]*)+\n?")
+_COMPRESSED = (".gz", ".zst", ".bz2")
+_BATCH_BYTES = 16_000_000  # of a Parquet file in memory at a time, by the mean of the row group
 
 
 def list_tables(source: Source) -> Iterator[Part]:
-    """The JSONL or Parquet files that a path or a glob names; a Parquet file is cut at its row groups."""
+    """The JSONL or Parquet files that a path or a glob names; one of over PART_BYTES is cut at its lines or row groups."""
     paths = [Path(name) for name in sorted(glob(source.path, recursive=True))]
     if not paths:
         raise UserError(f"corpus.sources: {source.kind} {source.path}: no such file")
-    kind: Kind = "parquet" if source.kind == "parquet" else "jsonl"
     for path in paths:
-        yield from _row_groups(path) if kind == "parquet" else [part_of_container(kind, path)]
+        yield from _row_groups(path) if source.kind == "parquet" else _spans(path)
+
+
+def _spans(path: Path) -> Iterator[Part]:
+    whole = part_of_container("jsonl", path)
+    if whole.size <= PART_BYTES or path.name.endswith(_COMPRESSED):
+        yield whole
+        return
+    for start in range(0, whole.size, PART_BYTES):
+        end = min(whole.size, start + PART_BYTES)
+        yield replace(whole, repository=f"{path.name}@{start}", size=end - start, piece=(start, end))
 
 
 def _row_groups(path: Path) -> Iterator[Part]:
@@ -56,91 +53,89 @@ def _row_groups(path: Path) -> Iterator[Part]:
         chosen.append(number)
         size += metadata.row_group(number).total_byte_size
         if size >= PART_BYTES or number == metadata.num_row_groups - 1:
-            yield Part("parquet", f"{path.name}#{chosen[0]}", "", size, (), str(path), whole.modified, tuple(chosen))
+            yield replace(whole, repository=f"{path.name}#{chosen[0]}", size=size, piece=tuple(chosen))
             chosen, size = [], 0
 
 
 def read_parquet(part: Part, limits: Limits) -> Iterator[RawFile]:
-    """The rows of a Parquet file's row groups."""
+    """The rows of a Parquet file's row groups; a row's place is FILE#GROUP.ROW."""
     try:
         with pq.ParquetFile(part.path) as file:
-            names = file.schema_arrow.names
-            chosen = {key: next((name for name in known if name in names), "") for key, known in _COLUMNS.items()}
-            _require(chosen, f"{part.path}: ", names)
-            columns = [name for name in chosen.values() if name]
-            for batch in file.iter_batches(256, row_groups=list(part.row_groups), columns=columns):
-                for row in batch.to_pylist():
-                    yield _document(row, chosen, part.path, limits)
+            chosen = columns_of(file.schema_arrow.names, f"{part.path}: ")
+            columns = list(dict.fromkeys(chosen.values()))
+            for number in part.piece:
+                group = file.metadata.row_group(number)
+                rows = max(1, min(256, group.num_rows * _BATCH_BYTES // max(1, group.total_byte_size)))
+                batches = file.iter_batches(rows, row_groups=[number], columns=columns)
+                for position, row in enumerate(row for batch in batches for row in batch.to_pylist()):
+                    yield from files_of_row(row, chosen, part.path, f"{part.path}#{number}.{position}", limits)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(part.path, error) from error
 
 
 def read_jsonl(part: Part, limits: Limits) -> Iterator[RawFile]:
-    """The lines of a JSONL file; one over the limit (JSON writes a byte as up to six) is skipped unparsed."""
+    """The lines of a JSONL file or of a piece of it; one over the limit (JSON writes a byte as up to six) is skipped unparsed."""
     longest = 6 * limits.max_file_bytes + 65_536
     try:
-        with pa.input_stream(part.path, compression="detect") as raw:
-            for number, line in enumerate(_lines(io.BufferedReader(raw), longest), 1):
-                place = f"{part.path}:{number}"
+        with _opened(part) as file:
+            for place, line, size in _lines(file, part, longest):
                 if line is None:
-                    yield RawFile(part.repository, "", "", place, dropped="too_large", size=longest)
+                    yield RawFile(part.path, "", place, dropped="too_large", size=size)
                 elif line.strip():
                     row = _parse(line, place)
-                    chosen = {key: next((name for name in known if name in row), "") for key, known in _COLUMNS.items()}
-                    _require(chosen, f"{place}: ", list(row))
-                    yield _document(row, chosen, place, limits)
-    except (pa.ArrowException, OSError) as error:
+                    yield from files_of_row(row, columns_of(list(row), f"{place}: "), part.path, place, limits)
+    except (pa.ArrowException, OSError, EOFError) as error:
         raise _damaged(part.path, error) from error
 
 
-def _lines(file: io.BufferedReader, longest: int) -> Iterator[bytes | None]:
-    """Lines, None for one that is longer; never more than `longest` bytes in memory."""
-    while line := file.readline(longest):
-        if len(line) < longest or line.endswith(b"\n"):
-            yield line
-            continue
-        while (rest := file.readline(longest)) and not rest.endswith(b"\n"):
-            pass
-        yield None
+def _opened(part: Part) -> IO[bytes]:
+    if part.piece:
+        return open(part.path, "rb")
+    return io.BufferedReader(pa.input_stream(part.path, compression="detect"))
+
+
+def _lines(file: IO[bytes], part: Part, longest: int) -> Iterator[tuple[str, bytes | None, int]]:
+    """(place, line, bytes) of the lines that begin in the piece; None for a longer line; at most `longest` bytes in memory.
+
+    A place is FILE:LINE, and FILE@BYTE in a piece, which does not know how many lines came before.
+    """
+    position, end = part.piece or (0, 1 << 62)
+    if position:
+        file.seek(position - 1)
+        position += _line(file, longest)[1] - 1  # what began before is another piece's
+    number = 0
+    while position < end:
+        line, size = _line(file, longest)
+        if not size:
+            return
+        number += 1
+        yield (f"{part.path}@{position}" if part.piece else f"{part.path}:{number}"), line, size
+        position += size
+
+
+def _line(file: IO[bytes], longest: int) -> tuple[bytes | None, int]:
+    """(line, its bytes); (None, bytes) for one over the limit."""
+    line = file.readline(longest)
+    if len(line) < longest or line.endswith(b"\n"):
+        return line, len(line)
+    size = len(line)
+    while rest := file.readline(longest):
+        size += len(rest)
+        if rest.endswith(b"\n"):
+            break
+    return None, size
 
 
 def _parse(line: bytes, place: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{place}: not valid JSON ({error}); restore or delete the line") from error
     if not isinstance(row, dict):
         raise UserError(f"{place}: a line holds one JSON object, this is {type(row).__name__}")
     return row
 
 
-def _document(row: Mapping[str, Any], chosen: Mapping[str, str], place: str, limits: Limits) -> RawFile:
-    content, repository, path, language, licence = (row.get(name) if name else None for name in chosen.values())
-    if not isinstance(content, str | None):
-        raise UserError(f"{place}: {chosen['content']} is {type(content).__name__}, not text; restore or delete the row")
-    text = _STARCODER_HEADER.sub("", content or "", count=1)
-    size = len(text.encode("utf-8", "replace"))
-    dropped = "too_large" if size > limits.max_file_bytes else ""
-    if not all(is_text(str(value)) for value in (text, repository, path, language, licence)):
-        dropped = "encoding"  # JSON can spell half a character, which no file can hold
-        repository, path, language, licence = None, None, None, None
-    named = licence[0] if isinstance(licence, list) and licence else licence
-    return RawFile(
-        repository=str(repository or f"{place.partition('#')[0]}"),
-        path=str(path or ""),
-        licence=licences.normalise(named) if isinstance(named, str) else "",
-        provenance=place,
-        data="" if dropped else text,
-        language=str(language or ""),
-        dropped=dropped,
-        size=size,
-    )
-
-
-def _require(chosen: Mapping[str, str], place: str, names: list[str]) -> None:
-    if not chosen["content"]:
-        raise UserError(f"{place}no column content (or text, code); it has {', '.join(names)}")
-
-
 def _damaged(path: str, error: Exception) -> UserError:
-    return UserError(f"{path}: damaged ({str(error).splitlines()[0]}); fetch it again or take it out of corpus.sources")
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return UserError(f"{path}: damaged ({reason}); fetch it again or take it out of corpus.sources")
