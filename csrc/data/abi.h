@@ -10,3 +10,6 @@
 #else
 #define MSNOW_CLONES
 #endif
+
+// A helper that is to be compiled for each of a caller's clones: one that is called is compiled for the least machine.
+#define MSNOW_INLINE inline __attribute__((always_inline))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from megatron_snow.common.records import read_json_lines
 from megatron_snow.config import Corpus, NearDuplicates
-from megatron_snow.corpus.deduplication.clusters import Components, buckets
+from megatron_snow.corpus.deduplication.candidates import find
 from megatron_snow.corpus.shingles import jaccard, shingles
 from megatron_snow.corpus.stages import deduplicate
 from megatron_snow.pipeline import Execution, read_documents, shards_in
@@ -44,29 +46,34 @@ def test_clusters_are_those_of_all_pairs(texts: list[str], tmp_path: Path, write
     deduplicate(Corpus(), [shard], tmp_path / "out")
     hashed = [shingles(text, 5) for text in texts]
     similar = [(a, b) for a, b in combinations(range(len(texts)), 2) if jaccard(hashed[a], hashed[b]) >= 0.7]
-    components = Components(len(texts))
+    parent = np.arange(len(texts))
     for a, b in similar:
-        components.join(a, b)
-    truth = len({components.find(number) for number in range(len(texts))})
+        low, high = sorted((find(parent, a), find(parent, b)))
+        parent[high] = low
+    truth = len({find(parent, number) for number in range(len(texts))})
     kept = len(survivors(tmp_path / "out"))
     assert len(similar) > 100
     assert truth <= kept <= truth + 0.06 * (len(texts) - truth)
 
 
-def test_survivor_has_a_licence_then_the_first_name(tmp_path: Path, write_shard: Callable[..., Path], texts: list[str]) -> None:
-    text = texts[0]
+def test_what_was_dropped_is_listed_with_its_cluster(tmp_path: Path, write_shard: Callable[..., Path], texts: list[str]) -> None:
     shard = write_shard(
         tmp_path / "in" / "s.parquet",
-        {"content": text, "repository": "a/a", "licence": ""},
-        {"content": text, "repository": "z/z"},
-        {"content": edited(text, 0.01, 3), "repository": "m/m"},
+        {"content": texts[0], "repository": "a/a", "licence": ""},
+        {"content": texts[0], "repository": "z/z"},
+        {"content": edited(texts[0], 0.01, 3), "repository": "m/m", "stars": 5},
         {"content": "something else entirely\n", "repository": "o/o"},
     )
     manifest = deduplicate(Corpus(), [shard], tmp_path / "out")
-    assert [row["repository"] for row in survivors(tmp_path / "out")] == ["m/m", "o/o"]
+    kept = survivors(tmp_path / "out")
+    assert [row["repository"] for row in kept] == ["m/m", "o/o"]
     assert manifest.counts["dropped:exact_duplicate"] == 1
     assert manifest.counts["dropped:near_duplicate:Python"] == 1
-    assert all(row["cluster_id"] == row["id"] for row in survivors(tmp_path / "out"))
+    assert all(row["cluster_id"] == row["id"] for row in kept)
+    listed = list(read_json_lines(tmp_path / "out" / "s.duplicates.jsonl"))
+    assert [(row["rule"], row["repository"]) for row in listed] == [("exact_duplicate", "a/a"), ("near_duplicate", "z/z")]
+    assert {row["cluster_id"] for row in listed} == {kept[0]["id"]}
+    assert {path.name for path in (tmp_path / "out" / "rejects").iterdir()} == {"exact_duplicate.jsonl", "near_duplicate.jsonl"}
 
 
 def test_result_does_not_depend_on_order_or_workers(texts: list[str], tmp_path: Path, write_shard: Callable[..., Path]) -> None:
@@ -84,7 +91,7 @@ def test_result_does_not_depend_on_order_or_workers(texts: list[str], tmp_path: 
 def test_texts_without_words_are_not_near_duplicates(tmp_path: Path, write_shard: Callable[..., Path]) -> None:
     shard = write_shard(tmp_path / "in" / "s.parquet", *({"content": text, "path": text} for text in ("...", "!!!", "", "...")))
     deduplicate(Corpus(), [shard], tmp_path / "out")
-    assert [row["content"] for row in survivors(tmp_path / "out")] == ["", "!!!", "..."]
+    assert sorted(row["content"] for row in survivors(tmp_path / "out")) == ["", "!!!", "..."]
 
 
 def test_threshold_counts(texts: list[str], tmp_path: Path, write_shard: Callable[..., Path]) -> None:
@@ -97,6 +104,27 @@ def test_threshold_counts(texts: list[str], tmp_path: Path, write_shard: Callabl
         assert len(survivors(tmp_path / f"{kept}")) == kept
 
 
-def test_buckets_hold_what_agrees_in_a_band() -> None:
-    signatures = np.array([[1, 2, 3, 4], [1, 2, 9, 9], [5, 5, 9, 9], [7, 7, 7, 7]], np.uint32)
-    assert [sorted(group.tolist()) for group in buckets(signatures, 2, 2)] == [[0, 1], [1, 2]]
+def test_json_lines_of_others_go_in(texts: list[str], tmp_path: Path) -> None:
+    """No id, other names of columns: the content decides, and the id of the survivor is the cluster's."""
+    path = tmp_path / "code.jsonl"
+    rows = [{"text": text, "repo": f"r{number}", "max_stars_count": number} for number, text in enumerate((*texts[:3], texts[1]))]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    deduplicate(Corpus(), [path], tmp_path / "out")
+    kept = survivors(tmp_path / "out")
+    assert [row["repository"] for row in kept] == ["r0", "r2", "r3"]
+    assert all(row["cluster_id"] == row["id"] for row in kept)
+
+
+def test_ids_of_others_are_not_taken_for_digests(tmp_path: Path, write_shard: Callable[..., Path]) -> None:
+    shard = write_shard(
+        tmp_path / "in" / "s.parquet", *({"content": text, "id": id} for text, id in (("a b", "1"), ("c d", "1"), ("a b", "2")))
+    )
+    deduplicate(Corpus(), [shard], tmp_path / "out")
+    assert sorted(row["content"] for row in survivors(tmp_path / "out")) == ["a b", "c d"]
+
+
+def test_an_empty_corpus_and_one_without_duplicates(tmp_path: Path, write_shard: Callable[..., Path]) -> None:
+    empty = write_shard(tmp_path / "in" / "a.parquet")
+    assert deduplicate(Corpus(), [empty], tmp_path / "out").counts.get("kept", 0) == 0
+    shard = write_shard(tmp_path / "in" / "b.parquet", {"content": "one\n"}, {"content": "two\n"})
+    assert deduplicate(Corpus(), [empty, shard], tmp_path / "both").counts["kept"] == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 import megatron_snow.corpus.shingles as module
 from megatron_snow.common.native import load_native
+from megatron_snow.pipeline import Texts
 
 TEXT = st.text(st.one_of(st.sampled_from("ab_1 \n.,é中\u00b2\U0001d7d8\u2028"), st.characters(exclude_categories=("Cs",))), max_size=200)
 
@@ -25,7 +27,13 @@ def _native() -> None:
     module.word_hashes("")  # builds the table of word characters, over hypothesis' deadline of 200 ms
 
 
-def in_python(function: str, *arguments: object) -> np.ndarray:
+def packed(texts: list[str]) -> Texts:
+    data = [text.encode() for text in texts]
+    offsets = np.cumsum([0, *map(len, data)], dtype=np.int64)
+    return Texts(np.frombuffer(b"".join(data) + b" ", np.uint8), offsets)
+
+
+def in_python(function: str, *arguments: object) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "load_native", lambda: (None, "switched off"))
         return getattr(module, function)(*arguments)
@@ -52,6 +60,43 @@ def test_signature_is_datasketch_bit_for_bit(values: list[int], permutations: in
     sketch.update_batch([value & 0xFFFFFFFF for value in values])
     np.testing.assert_array_equal(module.signature(hashes, permutations), sketch.hashvalues)
     np.testing.assert_array_equal(in_python("signature", hashes, permutations), sketch.hashvalues)
+
+
+@given(st.lists(TEXT, max_size=4), st.integers(1, 6), st.sampled_from([(1, 1), (3, 2), (25, 10), (7, 11)]))
+def test_keys_are_equal_in_both_forms_and_follow_the_signature(texts: list[str], n: int, shape: tuple[int, int]) -> None:
+    keys, runs = module.band_keys(packed(texts), n, *shape)
+    expected, counts = in_python("band_keys", packed(texts), n, *shape)
+    np.testing.assert_array_equal(keys, expected)
+    np.testing.assert_array_equal(runs, counts)
+
+
+@given(st.lists(TEXT, min_size=1, max_size=5), st.integers(1, 6), st.data())
+def test_sets_of_chosen_texts_are_their_shingles(texts: list[str], n: int, data: st.DataObject) -> None:
+    chosen = np.array(sorted(data.draw(st.sets(st.integers(0, len(texts) - 1)))), np.int64)
+    for hashes, ends in (module.shingle_sets(packed(texts), chosen, n), in_python("shingle_sets", packed(texts), chosen, n)):
+        found = np.split(hashes, ends)[: len(chosen)]
+        for number, each in zip(chosen.tolist(), found):
+            np.testing.assert_array_equal(each, module.shingles(texts[number], n))
+
+
+def test_texts_share_the_keys_of_bands_whose_rows_agree() -> None:
+    """The same rows in two bands are no match: a key is of its band."""
+    words = " ".join(f"w{number}" for number in range(400))
+    texts = [words, words + " more at the end", "quite another text than that one"]
+    keys, _ = module.band_keys(packed(texts), 5, 25, 10)
+    rows = [module.signature(module.shingles(text, 5), 250).reshape(25, 10) for text in texts]
+    agree = (rows[0] == rows[1]).all(1)
+    assert agree.any()
+    np.testing.assert_array_equal(keys[0] == keys[1], agree)
+    assert not set(keys[0].tolist()) & set(keys[2].tolist())
+    assert len(set(keys[0].tolist())) == 25
+
+
+def test_words_across_blocks_of_64_bytes() -> None:
+    """A word, a code point and the end of a text at every place of a block."""
+    for size in range(130):
+        for text in ("a" * size, "a" * size + "é", "é" * size, "." * size + "\U0001d7d8b", "中." * size, "ab " * size):
+            np.testing.assert_array_equal(module.word_hashes(text), in_python("word_hashes", text))
 
 
 @given(st.sets(st.integers(0, 60)), st.sets(st.integers(0, 60)))

@@ -1,4 +1,4 @@
-"""Exact and near deduplication of files: MinHash-LSH, verified by true Jaccard."""
+"""Exact and near deduplication of files: MinHash-LSH, verified by true Jaccard (docs/deduplication.md)."""
 
 from megatron_snow.corpus.deduplication.stage import deduplicate
 

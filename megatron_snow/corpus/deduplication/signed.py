@@ -1,0 +1,100 @@
+"""What deduplication needs to know of a shard's documents: their facts and the keys of their bands, in one .npy file.
+
+The facts are sorted by content digest and the keys by themselves, so that any number of partitions are ranges of them
+that are found by bisection, and the file does not depend on that number. 56 bytes a document and 12 a band.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from megatron_snow.common.errors import UserError
+
+SUFFIX = ".signed.npy"
+FACTS = 7  # numbers a document: digest (two), rank (four), row << 32 | n-grams
+DIGEST, RANK, PLACE = slice(0, 2), slice(2, 6), 6
+
+_FORMAT = 0x5349474E45440001  # "SIGNED", version 1
+_HEADER = 6
+Numbers = NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How texts were signed; files of different shapes do not compare."""
+
+    ngram: int
+    bands: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A shard's documents."""
+
+    shape: Shape
+    facts: Numbers  # uint64[FACTS, documents], by content digest
+    keys: Numbers  # uint64[keys], ascending
+    rows: NDArray[np.uint32]  # the document of each key
+
+    @classmethod
+    def of(cls, shape: Shape, digests: NDArray[np.uint8], ranks: Numbers, runs: NDArray[np.int64], keys: Numbers) -> Signed:
+        """From what signing gives, in the order of the shard; documents without a word have no keys."""
+        words = np.ascontiguousarray(digests).view(">u8").astype(np.uint64).T
+        rows = np.arange(len(runs), dtype=np.uint64)
+        facts = np.stack([*words, *ranks, rows << np.uint64(32) | runs.astype(np.uint64)])
+        hashed = np.flatnonzero(runs)
+        return cls._sorted(shape, facts, keys[hashed].ravel(), np.repeat(hashed.astype(np.uint32), shape.bands))
+
+    @classmethod
+    def _sorted(cls, shape: Shape, facts: Numbers, keys: Numbers, rows: NDArray[np.uint32]) -> Signed:
+        order = np.argsort(facts[0], kind="stable")
+        places = np.argsort(keys, kind="stable")
+        return cls(shape, np.ascontiguousarray(facts[:, order]), keys[places], rows[places])
+
+    def kept(self, keep: NDArray[np.bool_]) -> Signed:
+        """The documents of the rows that stay, numbered anew."""
+        new = np.cumsum(keep, dtype=np.uint64) - np.uint64(1)
+        old = self.facts[PLACE] >> np.uint64(32)
+        stays, hashed = keep[old], keep[self.rows]
+        facts = self.facts[:, stays]
+        facts[PLACE] = new[old[stays]] << np.uint64(32) | facts[PLACE] & np.uint64(0xFFFFFFFF)
+        return Signed(self.shape, facts, self.keys[hashed], new[self.rows[hashed]].astype(np.uint32))
+
+    def by_row(self) -> Numbers:
+        """The facts in the order of the shard."""
+        facts = np.empty_like(self.facts)
+        facts[:, self.facts[PLACE] >> np.uint64(32)] = self.facts
+        return facts
+
+    def keys_by_row(self, rows: NDArray[np.int64]) -> Numbers:
+        """The keys of documents that have some: uint64[rows, bands]."""
+        order = np.argsort(self.rows, kind="stable")
+        owners = self.rows[order[:: self.shape.bands]]
+        return self.keys[order].reshape(-1, self.shape.bands)[np.searchsorted(owners, rows)]
+
+    def write(self, path: Path) -> None:
+        """One flat array: header, facts, keys, rows (two in a number)."""
+        rows = np.zeros(len(self.rows) + len(self.rows) % 2, np.uint32)
+        rows[: len(self.rows)] = self.rows
+        shape = self.shape
+        header = np.array([_FORMAT, shape.ngram, shape.bands, shape.rows, self.facts.shape[1], len(self.keys)], np.uint64)
+        np.save(path, np.concatenate([header, self.facts.ravel(), self.keys, rows.view(np.uint64)]))
+
+    @classmethod
+    def read(cls, path: Path) -> Signed:
+        """A file, mapped into memory; UserError where it is none."""
+        try:
+            flat = np.load(path, mmap_mode="r", allow_pickle=False)
+            form, ngram, bands, rows, documents, keys = (int(number) for number in flat[:_HEADER])
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: not what deduplicate-corpus writes beside a shard ({error}); run it there again") from error
+        if form != _FORMAT:
+            raise UserError(f"{path}: of another version; run deduplicate-corpus there again")
+        middle = _HEADER + FACTS * documents
+        facts = flat[_HEADER:middle].reshape(FACTS, documents)
+        return cls(Shape(ngram, bands, rows), facts, flat[middle : middle + keys], flat[middle + keys :].view(np.uint32)[:keys])
