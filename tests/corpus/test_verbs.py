@@ -28,14 +28,15 @@ VERBS = ("collect_corpus", "filter_corpus", "deduplicate_corpus", "decontaminate
 def test_files_in_folder_out(checkouts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = [str(tmp_path / name) for name in ("collected", "filtered", "deduplicated", "clean", "grouped")]
     assert run_verb("collect_corpus", ["--source", f"folder:{checkouts}", "--languages", "Python", "--output", folders[0]]) == 0
-    assert run_verb("filter_corpus", ["--input", folders[0], "--output", folders[1], "--max-line-length", "120"]) == 0
+    assert run_verb("filter_corpus", ["--input", folders[0], "--output", folders[1], "--threshold", "long_line=120"]) == 0
     assert run_verb("deduplicate_corpus", ["--input", f"{folders[1]}/*.parquet", "--output", folders[2], "--threshold", "0.9"]) == 0
     assert run_verb("decontaminate_corpus", ["--input", folders[2], "--output", folders[3], "--benchmarks", "humaneval"]) == 0
     assert run_verb("group_corpus", ["--input", folders[3], "--output", folders[4], "--held-out-share", "0.1", "--seed", "7"]) == 0
-    assert "dropped by max_line_length" in capsys.readouterr().out
+    assert "dropped by long_line" in capsys.readouterr().out
     filtered = read_manifest(Path(folders[1]))
     assert filtered is not None
-    assert filtered.parameters["max_line_length"] == 120
+    rules = {rule["name"]: rule["threshold"] for rule in filtered.parameters["profile"]["rules"]}
+    assert rules["long_line"] == 120
     rows = [row for shard in shards_in(Path(folders[4])) for row in read_documents(shard)]
     assert {row["language"] for row in rows} == {"Python"}
     assert {"group", "cluster_id"} <= set(rows[0])

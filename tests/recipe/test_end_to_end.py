@@ -110,10 +110,10 @@ def test_data_that_was_trained_on_is_not_made_again(finished: Workspace, small_r
     before = read_manifest(finished.corpus("filtered"))
     command = [sys.executable, "-m", "megatron_snow", "run-recipe", "--recipe", str(small_recipe), "--output", str(finished.root)]
     result = subprocess.run(
-        [*command, "--set", "corpus.filters.max_line_length=50"], env=ENVIRONMENT, capture_output=True, text=True, check=False
+        [*command, "--set", "corpus.filters.thresholds.long_line=50"], env=ENVIRONMENT, capture_output=True, text=True, check=False
     )
     assert result.returncode == 2
-    assert "corpus.filters.max_line_length: it was 1000, the recipe says 50" in result.stderr
+    assert "corpus.filters.thresholds.long_line: it was None, the recipe says 50.0" in result.stderr
     assert "Traceback" not in result.stderr
     assert read_manifest(finished.corpus("filtered")) == before
     output = subprocess.run([*command, "--until", "group"], env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout

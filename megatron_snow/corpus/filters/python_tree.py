@@ -1,8 +1,10 @@
-"""What OpenCoder's Python profile asks of the syntax tree. Parsing is about 4 MB/s, so these rules come last."""
+"""What OpenCoder's Python profile asks of the syntax tree. Parsing is about 6 MB/s a core, so these rules come last."""
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import gc
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,12 +17,30 @@ from megatron_snow.pipeline import Texts
 COUNTED = ("parses", "functions", "trivial_functions", "classes", "class_variables", "variables")
 
 
+_COMPOUND = (
+    ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.For, ast.AsyncFor, ast.While, ast.If, ast.With, ast.AsyncWith, ast.Try,
+    ast.TryStar, ast.Match, ast.ExceptHandler, ast.match_case,
+)  # fmt: skip
+
+
 def read_trees(texts: Texts, rows: Rows) -> Mapping[str, Values]:
     """COUNTED of Python texts: parses is 0 or 1, the rest NaN where it is 0."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _no_collection():
         warnings.simplefilter("ignore")  # "\d" in a text that is none of ours
         table = np.array([_counted_in(text_at(texts, row)) for row in rows], np.float64).reshape(-1, len(COUNTED))
     return dict(zip(COUNTED, table.T))
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Trees have no cycles; looking for some in them takes 40 % of the parsing time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _counted_in(text: str) -> list[float]:
@@ -41,8 +61,9 @@ def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
         node = waiting.pop()
         if isinstance(node, ast.stmt):
             yield node
-        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
-            waiting.extend(getattr(node, name, ()))
+        if isinstance(node, _COMPOUND):
+            for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+                waiting.extend(getattr(node, name, ()))
 
 
 def _count(statement: ast.stmt, counts: Counter[str]) -> None:

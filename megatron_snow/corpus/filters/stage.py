@@ -8,7 +8,8 @@ from typing import Any
 
 from megatron_snow.common.records import Manifest
 from megatron_snow.config import Corpus
-from megatron_snow.corpus.filters.profile import load_profile, profile_from
+from megatron_snow.corpus.filters.loading import load_profile
+from megatron_snow.corpus.filters.profile import profile_from
 from megatron_snow.corpus.filters.rules import verdicts
 from megatron_snow.corpus.outcome import REJECTS, Outcome, gather_rejects
 from megatron_snow.pipeline import INLINE, Execution, Stage, batches_of, run_stage, schema_of, tasks_by_shard
