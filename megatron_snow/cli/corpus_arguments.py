@@ -51,6 +51,11 @@ def add_corpus_arguments(parser: argparse.ArgumentParser, *, reads_shards: bool 
         parser.add_argument(
             "--input", nargs="+", default=[], metavar="GLOB", help="Parquet shards or folders of them, in place of a recipe's"
         )
+    add_execution_arguments(parser)
+
+
+def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where and how wide tasks run."""
     parser.add_argument("--executor", choices=EXECUTORS, help="where the tasks run (default: the recipe's, else pool)")
     parser.add_argument("--workers", type=int, metavar="N", help="tasks at a time (default: the recipe's, else 1); the result is the same")
     parser.add_argument(
@@ -91,8 +96,6 @@ def job_of(args: argparse.Namespace, verb: str, adapt: Callable[[Corpus], Corpus
         raise UserError(f"{verb}: give --recipe FILE, or {'--input GLOB and ' if patterns == [] else ''}--output DIR")
     if args.recipe and patterns:
         raise UserError(f"{verb}: --recipe and --input exclude each other; a recipe names the files itself")
-    if args.workers is not None and args.workers < 1:
-        raise UserError(f"--workers {args.workers}: must be at least 1")
     recipe, workspace = recipe_of(args) if args.recipe else (None, None)
     corpus = adapt(recipe.corpus if recipe else Corpus())
     problems = [f"{key}: {message}" for key, message in check_corpus(corpus)]
@@ -102,14 +105,17 @@ def job_of(args: argparse.Namespace, verb: str, adapt: Callable[[Corpus], Corpus
     return Job(
         corpus,
         seed if seed is not None else recipe.seed if recipe else _SEED,
-        _execution(args, recipe),
+        execution_of(args, recipe),
         workspace,
         files_of(patterns) if patterns else [],
         None if args.recipe else Path(args.output),
     )
 
 
-def _execution(args: argparse.Namespace, recipe: Recipe | None) -> Execution:
+def execution_of(args: argparse.Namespace, recipe: Recipe | None = None) -> Execution:
+    """Where tasks run, by the options and the recipe; UserError for a number of workers or an option that cannot be."""
+    if args.workers is not None and args.workers < 1:
+        raise UserError(f"--workers {args.workers}: must be at least 1")
     options = dict(recipe.executor_options) if recipe else {}
     for text in args.executor_option:
         key, equals, value = text.partition("=")

@@ -22,6 +22,8 @@ VERBS = (
     "redact_corpus",
     "decontaminate_corpus",
     "group_corpus",
+    "lock_corpus",
+    "restore_corpus",
     "train_tokenizer",
     "preprocess_data",
     "annotate_corpus",
