@@ -1,9 +1,11 @@
 """Put the documents of a language and repository next to each other, and hold some out.
 
     megatron-snow group-corpus --input corpus/decontaminated --output corpus/grouped --held-out corpus/held_out
-    megatron-snow group-corpus --recipe examples/recipes/tiny_cpu.yaml --grouping repo
+    megatron-snow group-corpus --recipe examples/recipes/tiny_cpu.yaml
+    megatron-snow group-corpus --input corpus/decontaminated --output corpus/imports --file-order imports --header-share 0.5
 
-Writes LANGUAGE-00000.parquet, ... with a column `group` (all-00000.parquet, ... with --grouping repo, which mixes languages).
+Writes LANGUAGE-00000.parquet, ... with columns `group` and `header`; all-00000.parquet, ... with --grouping repo or repo-language,
+which mix languages. docs/grouping.md says what each puts into a training sequence.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_corpus_arguments(parser)
     parser.add_argument("--held-out", metavar="DIR", help="folder of the held-out shards (default: the run's, else a sibling of --output)")
     parser.add_argument("--seed", type=int, help="of the order of groups and files (default: the recipe's, else 1234)")
-    add_options(parser, Corpus, ("grouping", "held_out_share"))
+    add_options(parser, Corpus, ("grouping", "file_order", "header_share", "held_out_share", "memory_bytes"))
 
 
 def run(args: argparse.Namespace) -> None:

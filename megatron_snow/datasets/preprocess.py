@@ -2,7 +2,8 @@
 
 The paper's finding rests on grouping (2.1): files of a repository stay neighbours in training. Stored as
 separate documents they would be shuffled apart, so the files of a group are joined by <file_sep>, the
-group ends with <|endoftext|>, and the borders stay known through the lineage.
+group ends with <|endoftext|>, and the borders stay known through the lineage. A shard's column `header`, where it has one,
+stands before the text (corpus/grouping/headers.py); <repo_name> and <file_sep> in it become the special tokens.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import Manifest
 from megatron_snow.datasets.indexed import IndexedWriter, token_dtype
 from megatron_snow.datasets.lineage import SUFFIX, LineageWriter, Origin
-from megatron_snow.pipeline import Execution, Stage, Task, read_documents, run_stage
-from megatron_snow.tokenizers import SentencePieceTokenizer
+from megatron_snow.pipeline import Execution, Stage, Task, read_documents, run_stage, schema_of
+from megatron_snow.tokenizers import FILE_SEPARATOR, SentencePieceTokenizer
 
 _COLUMNS = ("id", "repository", "path", "licence", "size", "content", "group")
+_HEADER, _REPOSITORY_NAME = "header", "<repo_name>"
 
 
 def tokenize_shards(inputs: Sequence[Path], tokenizer_model: Path, output: Path, workers: int) -> Manifest:
@@ -60,7 +64,8 @@ def _tokenize_language(inputs: Sequence[Path], prefix: Path, parameters: Mapping
             counts["groups"] += document["group"] != current
             current = document["group"]
             lineage.write(Origin(writer.num_tokens, document["id"], document["repository"], document["path"], document["licence"]))
-            writer.append(tokenizer.encode_array(document["content"]))
+            for ids in _tokens(document.get(_HEADER) or "", document["content"], tokenizer):
+                writer.append(ids)
             counts["documents"] += 1
             counts["bytes"] += document["size"]
         if current is not None:
@@ -68,6 +73,17 @@ def _tokenize_language(inputs: Sequence[Path], prefix: Path, parameters: Mapping
         return {**counts, "tokens": writer.num_tokens, f"tokens:{parameters['language']}": writer.num_tokens}
 
 
+def _tokens(header: str, content: str, tokenizer: SentencePieceTokenizer) -> Iterator[Sequence[int] | np.ndarray]:
+    """Ids of header and content. "<repo_name>NAME<file_sep>PATH\\n" or "PATH\\n"; text cannot spell a special token, so these are put in."""
+    if header.startswith(_REPOSITORY_NAME):
+        name, _, header = header.removeprefix(_REPOSITORY_NAME).partition(FILE_SEPARATOR)
+        yield [tokenizer.id_of(_REPOSITORY_NAME)]
+        yield tokenizer.encode_array(name)
+        yield [tokenizer.file_separator]
+    yield tokenizer.encode_array(header + content)
+
+
 def _documents(shards: Sequence[Path]) -> Iterator[dict[str, Any]]:
     for shard in shards:
-        yield from read_documents(shard, _COLUMNS)
+        header = (_HEADER,) if _HEADER in schema_of(shard).names else ()  # shards of others, or of an earlier version, have none
+        yield from read_documents(shard, (*_COLUMNS, *header))

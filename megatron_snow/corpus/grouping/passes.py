@@ -103,12 +103,13 @@ def _nothing() -> pa.Table:
 
 
 def _order(table: pa.Table, arrangement: Arrangement, dataset: str) -> NDArray[np.int64]:
-    columns = ("language", "repository", "path", "id", "group", "content")
-    facts = facts_of(table, columns)
+    columns = ["language", "repository", "path", "id", "group"]
     rank = table["rank"].to_numpy()
     if (rank >= 0).any():  # a part of a large group, which knows its order
-        return np.lexsort((document_keys(facts, arrangement.seed), rank))
-    return arrangement.order(with_imports(facts, arrangement.order_in(dataset)), dataset)
+        return np.lexsort((document_keys(facts_of(table, columns), arrangement.seed), rank))
+    file_order = arrangement.order_in(dataset)
+    facts = facts_of(table, [*columns, "content"] if file_order == "imports" else columns)
+    return arrangement.order(with_imports(facts, file_order), dataset)
 
 
 def _tally(table: pa.Table, groups: int) -> Tally:

@@ -24,7 +24,8 @@ from megatron_snow.corpus.grouping.placement import dataset_of, held_out_place, 
 from megatron_snow.corpus.grouping.survey import PAIR, SURVEY, by_language, finer_units, sums
 from megatron_snow.pipeline import SHARD_BYTES, Piece, read_table, write_table
 
-HELD_OUT_FILE = ".held_out.parquet"  # language, level, then UNIT_TABLE
+HELD_OUT_FILE = ".held_out.parquet"
+HELD_OUT = pa.schema([("language", pa.string()), ("level", pa.string()), *UNIT_TABLE])
 _BYTES_A_DOCUMENT = 1000  # of memory, while the files of large groups are put in order: path, id, imports, their graph
 _MOST_PARTITIONS = 64  # of a corpus that fits into memory: enough tasks for the workers of one machine
 
@@ -64,19 +65,20 @@ def make_plan(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any
 def _hold_out(
     units: pa.Table, surveys: Sequence[pa.Table], pieces: Sequence[tuple[Path, Piece]], parameters: Mapping[str, Any]
 ) -> pa.Table:
-    tables = [pa.schema([("language", pa.string()), ("level", pa.string()), *UNIT_TABLE]).empty_table()]
+    """What is held out of all languages, in the columns of HELD_OUT."""
+    tables = [HELD_OUT.empty_table()]
     for language, rows in by_language(units):
-        there = [piece for piece, survey in zip(pieces, surveys) if pc.any(pc.equal(survey["language"], language)).as_py()]
-        columns = [rows["repository"], rows["repository"], rows["documents"], rows["bytes"]]
-        repositories = pa.table(columns, schema=UNIT_TABLE)
-        finer = partial(finer_units, language, pieces=there)
+        repositories = pa.table([rows["repository"], rows["repository"], rows["documents"], rows["bytes"]], schema=UNIT_TABLE)
+        finer = partial(_finer, language, surveys, pieces)
         chosen = hold_out(repositories, finer, parameters["held_out_share"], parameters["seed"], language)
-        constants = pa.table(
-            {"language": [language] * len(chosen.units), "level": [chosen.level] * len(chosen.units)},
-            tables[0].schema.empty_table().select(["language", "level"]).schema,
-        )
-        tables.append(pa.table([*constants.columns, *chosen.units.columns], schema=tables[0].schema))
+        names = [pa.array([name] * len(chosen.units), pa.string()) for name in (language, chosen.level)]
+        tables.append(pa.table([*names, *chosen.units.columns], schema=HELD_OUT))
     return pa.concat_tables(tables)
+
+
+def _finer(language: str, surveys: Sequence[pa.Table], pieces: Sequence[tuple[Path, Piece]], level: str) -> pa.Table:
+    there = [piece for piece, survey in zip(pieces, surveys) if pc.any(pc.equal(survey["language"], language)).as_py()]
+    return finer_units(language, level, there)
 
 
 def _without(units: pa.Table, held_out: pa.Table) -> pa.Table:
