@@ -1,10 +1,11 @@
-"""Drop documents that hold text of a benchmark: its docstrings and solutions, by runs of ten words.
+"""Drop documents that hold text of a benchmark: its docstrings, prompts, solutions and tests, by runs of ten words.
 
     megatron-snow decontaminate-corpus --input corpus/deduplicated --output corpus/decontaminated \\
         --benchmarks humaneval mbpp.jsonl.gz --workers 8
     megatron-snow decontaminate-corpus --recipe examples/recipes/tiny_cpu.yaml
 
-SHARD.hits.jsonl beside each shard names every hit: benchmark, task, words, document.
+SHARD.hits.jsonl beside each shard names every hit: benchmark, task, kind, words and span, document. report.json
+sums them up; benchmarks.lock.json holds the digests of the benchmark files, to be given as --lock to a later run.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Decontaminate, and print what was kept and dropped."""
+    from megatron_snow.common.records import read_json
+    from megatron_snow.corpus.decontamination.report import REPORT, table_of
     from megatron_snow.corpus.stages import decontaminate
 
     job = job_of(args, "decontaminate-corpus", lambda corpus: replace(corpus, decontamination=with_options(corpus.decontamination, args)))
     output = job.output("decontaminated")
     print_counts(decontaminate(job.corpus, job.inputs("redacted"), output, job.execution), output)
+    print(table_of(read_json(output / REPORT)))

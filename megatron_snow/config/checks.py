@@ -91,8 +91,8 @@ def check_corpus(corpus: Corpus) -> Iterator[Problem]:
     for key in ("ngram", "bands", "rows"):
         if getattr(near, key) < 1:
             yield f"corpus.near_duplicates.{key}", f"{getattr(near, key)} is below 1"
-    if corpus.decontamination.ngram < 1:
-        yield "corpus.decontamination.ngram", f"{corpus.decontamination.ngram} is below 1"
+    if not 1 <= corpus.decontamination.ngram <= 64:
+        yield "corpus.decontamination.ngram", f"{corpus.decontamination.ngram} is not 1 to 64 words"
     if not 0 <= corpus.held_out_share < 0.5:
         yield "corpus.held_out_share", f"{corpus.held_out_share} is not in [0, 0.5)"
     for key in ("max_language_share", "max_repository_share"):

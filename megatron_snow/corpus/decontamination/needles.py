@@ -27,7 +27,7 @@ from pathlib import Path
 
 import yaml
 
-from megatron_snow.tasks import load_texts
+from megatron_snow.tasks import TaskTexts, load_texts
 
 MIN_WORDS = 6  # below it HumanEval's needles are idioms: "return sorted(set(l))", "return a + b"
 MIN_TELLING = 4  # with 3, loops over two ranges drop NumPy-style code and say nothing of a benchmark
@@ -74,14 +74,15 @@ class Needle:
     family: str = ""  # the task without its language; "": the task
 
 
-def needles_of(names: Sequence[str]) -> list[Needle]:
-    """Every text of the benchmarks; a benchmark is called by its name or its file's name."""
-    return [
-        Needle(Path(name).name, task.task, kind, text, task.family)
-        for name in names
-        for task in load_texts(name)
-        for kind, text in task.texts
-    ]
+def name_of(benchmark: str) -> str:
+    """What a benchmark is called in reports: its name, or its file's name."""
+    return Path(benchmark).name
+
+
+def needles_of(benchmark: str, tasks: Sequence[TaskTexts] | None = None) -> list[Needle]:
+    """Every text of a benchmark, given by a name that `tasks` knows or a path; `tasks`: what it has been read to."""
+    read = load_texts(benchmark) if tasks is None else tasks
+    return [Needle(name_of(benchmark), task.task, kind, text, task.family) for task in read for kind, text in task.texts]
 
 
 def tells(word: str) -> bool:

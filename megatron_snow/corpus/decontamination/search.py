@@ -15,27 +15,34 @@ import pyarrow as pa
 from megatron_snow.common.files import beside
 from megatron_snow.common.records import read_json, write_json
 from megatron_snow.corpus.decontamination.index import Index, Leak
+from megatron_snow.corpus.decontamination.lock import lock_of
 from megatron_snow.corpus.decontamination.needles import Needle, needles_of
 from megatron_snow.corpus.outcome import Outcome
 from megatron_snow.pipeline import batches_of, schema_of, texts_of
+from megatron_snow.tasks import load_texts
 
 HITS = ".hits.jsonl"  # beside a shard: benchmark, task, kind, text, span; id, repository and path of the document
-NEEDLES, RUNS = ".json", ".npz"
+NEEDLES, RUNS, LOCKED = ".json", ".npz", ".lock.json"
 
 
 def index_of(benchmarks: Sequence[str], ngram: int) -> Index:
     """An index to ask about single texts, for example about what a model wrote."""
-    return Index(needles_of(benchmarks), ngram)
+    return Index([needle for name in benchmarks for needle in needles_of(name)], ngram)
 
 
 def read_needles(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) -> Mapping[str, int]:
-    """Task: the needles of all benchmarks, and why each that is trivial is; their runs for the search."""
-    index = index_of(parameters["benchmarks"], parameters["ngram"])
+    """Task: the needles of all benchmarks and their runs for the search; what names them and is trivial for the lock."""
+    needles, problems = [], {}
+    for name, path in zip(parameters["benchmarks"], inputs):
+        tasks = load_texts(path)
+        problems[name] = len(tasks)
+        needles += needles_of(name, tasks)
+    index = Index(needles, parameters["ngram"])
     index.save(beside(prefix, RUNS))
-    # The text only where somebody will want to read it: of all benchmarks together it is 15 MB.
-    shown = [asdict(needle) | {"reason": reason} | ({} if reason else {"text": ""}) for needle, reason in zip(index.needles, index.reasons)]
-    write_json(beside(prefix, NEEDLES), shown)
-    return {"needles": len(index.needles), "trivial_needles": index.trivial}
+    files = dict(zip(problems, inputs))
+    write_json(beside(prefix, LOCKED), lock_of(files, problems, needles, index.reasons, parameters["ngram"]))
+    write_json(beside(prefix, NEEDLES), [asdict(needle) | {"text": ""} for needle in needles])  # the search has the words it needs
+    return {"needles": len(needles), "trivial_needles": index.trivial}
 
 
 def decontaminate_shard(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) -> Mapping[str, int]:
@@ -69,5 +76,4 @@ def _index(needles: Path, runs: Path) -> Index:
 @lru_cache(1)
 def _loaded(needles: Path, runs: Path, *times: int) -> Index:
     """One reading a process: a task a shard of 24 MB takes 0.2 s, reading a million runs half of that."""
-    fields = [{name: value for name, value in entry.items() if name != "reason"} for entry in read_json(needles)]
-    return Index.load(runs, [Needle(**entry) for entry in fields])
+    return Index.load(runs, [Needle(**entry) for entry in read_json(needles)])

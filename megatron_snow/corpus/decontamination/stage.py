@@ -1,31 +1,54 @@
-"""The decontamination stage: needles of all benchmarks, then a task a shard."""
+"""The decontamination stage: needles of all benchmarks, a task a shard, and what was found.
+
+OUTPUT/benchmarks.lock.json says which files the corpus was cleaned of, OUTPUT/report.json what they hit.
+"""
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
+from megatron_snow.common.errors import UserError
+from megatron_snow.common.files import atomic_file
 from megatron_snow.common.records import Manifest
-from megatron_snow.config import Corpus
-from megatron_snow.corpus.decontamination.search import HITS, NEEDLES, RUNS, decontaminate_shard, read_needles
+from megatron_snow.config import Corpus, Decontamination
+from megatron_snow.corpus.decontamination.lock import LOCK, check_lock
+from megatron_snow.corpus.decontamination.needles import name_of
+from megatron_snow.corpus.decontamination.report import write_report
+from megatron_snow.corpus.decontamination.search import HITS, LOCKED, NEEDLES, RUNS, decontaminate_shard, read_needles
 from megatron_snow.corpus.outcome import REJECTS, gather_rejects
 from megatron_snow.pipeline import INLINE, WORK, Execution, Stage, Task, run_stage, tasks_by_shard
 from megatron_snow.tasks import benchmark_path
 
 
 def decontaminate(corpus: Corpus, inputs: list[Path], output: Path, execution: Execution = INLINE) -> Manifest:
-    """Drop documents that hold text of a benchmark; SHARD.hits.jsonl beside each shard names every hit."""
+    """Drop documents that hold text of a benchmark; SHARD.hits.jsonl beside each shard names every hit.
+
+    UserError for a benchmark that is not there or in no known layout, and where `corpus.decontamination.lock` has others.
+    """
     started = time.monotonic()
     wanted, samples = corpus.decontamination, corpus.filters.rejects
-    paths = tuple(benchmark_path(name) for name in wanted.benchmarks)
-    reading = Stage(
-        "decontaminate: needles", 3, read_needles, {"benchmarks": list(wanted.benchmarks), "ngram": wanted.ngram}, (NEEDLES, RUNS)
-    )
-    folder = output / WORK / "needles"
-    run_stage(reading, [Task("needles", paths)], folder, Execution(explain=execution.explain))
-    parameters = {"ngram": wanted.ngram, "samples": samples}
-    stage = Stage("decontaminate", 3, decontaminate_shard, parameters, (".parquet", HITS, REJECTS))
+    folder = _read_needles(wanted, output / WORK / "needles", execution)
+    stage = Stage("decontaminate", 3, decontaminate_shard, {"ngram": wanted.ngram, "samples": samples}, (".parquet", HITS, REJECTS))
     tasks = tasks_by_shard(inputs, also=[folder / f"needles{suffix}" for suffix in (NEEDLES, RUNS)])
     manifest = run_stage(stage, tasks, output, execution, started)
+    with atomic_file(output / LOCK, "wb") as file, open(folder / f"needles{LOCKED}", "rb") as written:
+        shutil.copyfileobj(written, file)
     gather_rejects(output, samples)
+    write_report(output, manifest)
     return manifest
+
+
+def _read_needles(wanted: Decontamination, folder: Path, execution: Execution) -> Path:
+    paths = [benchmark_path(name) for name in wanted.benchmarks]
+    names = [name_of(name) for name in wanted.benchmarks]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f"corpus.decontamination.benchmarks: two are called {twice[0]}; rename a file or take one out")
+    if wanted.lock:
+        check_lock(wanted.lock, names, paths)
+    parameters = {"benchmarks": names, "ngram": wanted.ngram}
+    stage = Stage("decontaminate: needles", 3, read_needles, parameters, (NEEDLES, RUNS, LOCKED))
+    run_stage(stage, [Task("needles", tuple(paths))], folder, Execution(explain=execution.explain))
+    return folder

@@ -44,7 +44,7 @@ def words_of(text: str) -> Words:
     native.msnow_lower_words.restype = ctypes.c_int64
     pointers = [ctypes.c_void_p(array.ctypes.data) for array in (lower_table(), *words)]
     count = native.msnow_lower_words(data, ctypes.c_int64(len(data)), *pointers)
-    return Words(*(array[:count] for array in words))
+    return Words(words.hashes[:count], words.starts[:count], words.ends[:count])
 
 
 def _words_in_python(text: str) -> Words:
