@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -83,6 +84,7 @@ def _connected(address: str, workers: int) -> Any:
     os.environ.setdefault("RAY_task_oom_retries", "3")  # Ray's default is for ever
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # leave CUDA_VISIBLE_DEVICES as it is (what Ray will do)
     address = address or os.environ.get("RAY_ADDRESS", "") or "local"
+    _probe(address)
     own: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
     try:
         with _signals_kept():
@@ -90,6 +92,17 @@ def _connected(address: str, workers: int) -> Any:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"executor ray: no cluster at {address} ({str(error).splitlines()[0]}); `ray start --head` starts one") from error
     return ray
+
+
+def _probe(address: str) -> None:
+    """UserError where nobody listens: ray.init would try for minutes, out of reach of Ctrl-C."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or "/" in host:  # auto, local, ray://...: Ray's own
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise UserError(f"executor ray: no cluster at {address} ({error}); `ray start --head` starts one") from error
 
 
 class _signals_kept:

@@ -53,7 +53,7 @@ MinJobAge=10
 InactiveLimit=0
 ReturnToService=2
 SchedulerParameters=sched_min_interval=100000,sched_interval=1
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory=1000 State=UNKNOWN
 PartitionName=cpu Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import subprocess
@@ -16,23 +15,14 @@ import pytest
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import read_manifest
-from megatron_snow.pipeline import RECORD, Execution, Stage, Task, run_stage, tasks_by_shard
+from megatron_snow.pipeline import RECORD, Stage, Task, run_stage, tasks_by_shard
 
 HERE = Path(__file__).parent
 
 
 @pytest.fixture(autouse=True)
-def functions(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(HERE)
-    return importlib.import_module("stage_functions")
-
-
-@pytest.fixture
-def inputs(tmp_path: Path) -> list[Path]:
-    (tmp_path / "in").mkdir()
-    for name in "abcd":
-        (tmp_path / "in" / f"{name}.txt").write_text(f"text {name}\n")
-    return sorted((tmp_path / "in").iterdir())
+def functions(functions: ModuleType) -> ModuleType:
+    return functions
 
 
 def stage(function: object, version: int = 1, **parameters: object) -> Stage:
@@ -45,14 +35,6 @@ def content(folder: Path) -> dict[str, str]:
 
 def times(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.txt")}
-
-
-def test_pool_gives_the_bytes_of_inline(tmp_path: Path, inputs: list[Path], functions: ModuleType) -> None:
-    one = run_stage(stage(functions.upper), tasks_by_shard(inputs), tmp_path / "inline")
-    two = run_stage(stage(functions.upper), tasks_by_shard(inputs), tmp_path / "pool", Execution("pool", 2))
-    assert content(tmp_path / "inline") == content(tmp_path / "pool") == {f"{n}.txt": f"TEXT {n.upper()}\n" for n in "abcd"}
-    assert (one.outputs, one.counts, one.key) == (two.outputs, two.counts, two.key)
-    assert one.counts == {"characters": 28}
 
 
 def test_second_run_does_nothing(tmp_path: Path, inputs: list[Path], functions: ModuleType) -> None:
@@ -125,16 +107,6 @@ def test_failure_leaves_nothing_half_written(tmp_path: Path, inputs: list[Path],
         run_stage(stage(functions.fail_on_b), tasks_by_shard(inputs), tmp_path / "out")
     assert content(tmp_path / "out") == {"a.txt": "half"}  # done before the failure, and recorded
     assert read_manifest(tmp_path / "out") is None
-
-
-def test_killed_worker_is_a_message(tmp_path: Path, inputs: list[Path], functions: ModuleType) -> None:
-    with pytest.raises(UserError, match="lack of memory"):
-        run_stage(stage(functions.die), tasks_by_shard(inputs), tmp_path / "out", Execution("pool", 2))
-
-
-def test_unknown_executor_is_named(tmp_path: Path, inputs: list[Path], functions: ModuleType) -> None:
-    with pytest.raises(UserError, match="'slrum' is not one of inline, pool"):
-        run_stage(stage(functions.upper), tasks_by_shard(inputs), tmp_path / "out", Execution("slrum", 2))
 
 
 RUN = """
