@@ -15,6 +15,7 @@ from megatron_snow.pipeline.shards import (
     ShardWriter,
     batches_of,
     count_rows,
+    picked_rows,
     pieces_of,
     read_documents,
     read_table,
@@ -27,6 +28,6 @@ from megatron_snow.pipeline.tasks import Stage, Task
 
 __all__ = [
     "BATCH_BYTES", "DOCUMENT", "EXECUTORS", "INLINE", "RECORD", "SHARD_BYTES", "WORK", "Execution", "Piece", "ShardWriter", "Stage", "Task",
-    "Texts", "WouldRun", "batches_of", "count_rows", "explaining", "is_explaining", "pieces_of", "process_pool", "read_documents",
-    "read_table", "run_stage", "schema_of", "shards_in", "tasks_by_shard", "texts_of", "write_table",
+    "Texts", "WouldRun", "batches_of", "count_rows", "explaining", "is_explaining", "picked_rows", "pieces_of", "process_pool",
+    "read_documents", "read_table", "run_stage", "schema_of", "shards_in", "tasks_by_shard", "texts_of", "write_table",
 ]  # fmt: skip

@@ -7,8 +7,10 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.json
+from numpy.typing import NDArray
 
 from megatron_snow.common.errors import UserError
 
@@ -33,7 +35,7 @@ def pieces_of(path: Path, size: int) -> list[list[int]]:
 def schema_of(path: Path) -> pa.Schema:
     """The columns of a file by its first lines; one that is null in all of them is text."""
     block = next(_blocks(path, None, _SAMPLE_BYTES), (0, b""))[1]
-    table = _parse(path, block, None) if block.strip() else pa.table({"content": pa.array([], pa.string())})
+    table = _parse(path, block, None) if block and not block.isspace() else pa.table({"content": pa.array([], pa.string())})
     return pa.schema([field.with_type(pa.string()) if pa.types.is_null(field.type) else field for field in table.schema])
 
 
@@ -41,8 +43,34 @@ def tables_of(path: Path, piece: Sequence[int] | None, batch_bytes: int) -> Iter
     """The rows of a file or of a piece of it; keys that the first lines do not have are left out."""
     schema = schema_of(path)
     for _, block in _blocks(path, piece, batch_bytes):
-        if block.strip():
+        if not block.isspace():
             yield _parse(path, block, schema)
+
+
+def picked(
+    path: Path, piece: Sequence[int] | None, batch_bytes: int, rows: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
+    """Chosen rows (ascending) and their numbers, by about `batch_bytes` of the file; the lines of other rows are not parsed."""
+    schema, start = schema_of(path), 0
+    for _, block in _blocks(path, piece, batch_bytes):
+        lines = _lines_of(block)
+        here = rows[slice(*np.searchsorted(rows, [start, start + len(lines)]))]
+        if len(here):
+            yield here, _parse(path, b"\n".join(block[first:end] for first, end in lines[here - start].tolist()), schema)
+        start += len(lines)
+
+
+def _lines_of(block: bytes) -> NDArray[np.int64]:
+    """(start, end) of each line that is not blank."""
+    data = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(data == ord("\n"))
+    if not block.endswith(b"\n"):
+        ends = np.append(ends, len(block))
+    lines = np.stack([np.concatenate(([0], ends[:-1] + 1)), ends], 1)
+    filled = lines[:, 0] < lines[:, 1]
+    doubtful = np.flatnonzero(filled)[data[lines[filled, 0]] != ord("{")]
+    filled[[number for number in doubtful.tolist() if block[slice(*lines[number].tolist())].isspace()]] = False
+    return lines[filled]
 
 
 def _blocks(path: Path, piece: Sequence[int] | None, size: int) -> Iterator[tuple[int, bytes]]:

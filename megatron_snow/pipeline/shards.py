@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.pipeline import json_lines
@@ -77,6 +79,30 @@ def batches_of(path: Path, columns: Sequence[str] | None = None, piece: Piece = 
 
 def _rows_a_batch(group: Any) -> int:
     return max(1, min(group.num_rows, group.num_rows * BATCH_BYTES // max(1, group.total_byte_size)))
+
+
+def picked_rows(
+    path: Path, rows: NDArray[np.int64], columns: Sequence[str], piece: Piece = None
+) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
+    """Chosen rows of a shard (ascending) and their numbers, a batch in memory at a time.
+
+    Row groups without any are not read, lines of JSONL that are not chosen not parsed.
+    """
+    if json_lines.is_json_lines(path):
+        for here, table in json_lines.picked(path, piece["bytes"] if piece else None, BATCH_BYTES, rows):
+            yield here, conform(table, columns, path)
+        return
+    metadata, start = _metadata(path), 0
+    for number in piece["row_groups"] if piece else range(metadata.num_row_groups):
+        end = start + metadata.row_group(number).num_rows
+        if np.searchsorted(rows, end) == np.searchsorted(rows, start):
+            start = end
+            continue
+        for batch in batches_of(path, columns, {"row_groups": [number]}):
+            here = rows[slice(*np.searchsorted(rows, [start, start + batch.num_rows]))]
+            if len(here):
+                yield here, batch.take(here - start)
+            start += batch.num_rows
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None, piece: Piece = None) -> pa.Table:

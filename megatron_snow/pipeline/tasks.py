@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +16,8 @@ from megatron_snow.common.errors import UserError
 from megatron_snow.common.files import PARTIAL, beside, fsync
 from megatron_snow.common.records import read_json, write_json
 from megatron_snow.pipeline.folders import RECORD, task_in
+
+_SETTLED_NS = 2_000_000_000  # a file changed later than so long ago may change again without another time of change
 
 # (inputs, output prefix, parameters) -> counts. It writes beside(prefix, suffix) for each suffix of
 # the stage and nothing else; the same arguments must give the same bytes.
@@ -57,6 +61,15 @@ def input_digest(path: Path) -> str:
             known = read_json(record)["outputs"].get(path.name)
             if known and known["bytes"] == path.stat().st_size:
                 return str(known["digest"])
+    now = path.stat()
+    if time.time_ns() - now.st_mtime_ns < _SETTLED_NS:
+        return file_digest(path)
+    return _digest(path.absolute(), now.st_size, now.st_mtime_ns, now.st_ino)
+
+
+@lru_cache(100_000)
+def _digest(path: Path, size: int, modified: int, inode: int) -> str:
+    """A stage of several passes reads its input more than once; it is digested (1 s a GB) once."""
     return file_digest(path)
 
 

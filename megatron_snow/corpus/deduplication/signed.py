@@ -23,6 +23,11 @@ _HEADER = 6
 Numbers = NDArray[np.uint64]
 
 
+def numbers_of(digests: NDArray[np.uint8]) -> Numbers:
+    """Digests as numbers that compare as they do: uint64[2, digests] from uint8[digests, 16]."""
+    return np.ascontiguousarray(digests).view(">u8").astype(np.uint64).T
+
+
 @dataclass(frozen=True)
 class Shape:
     """How texts were signed; files of different shapes do not compare."""
@@ -44,9 +49,8 @@ class Signed:
     @classmethod
     def of(cls, shape: Shape, digests: NDArray[np.uint8], ranks: Numbers, runs: NDArray[np.int64], keys: Numbers) -> Signed:
         """From what signing gives, in the order of the shard; documents without a word have no keys."""
-        words = np.ascontiguousarray(digests).view(">u8").astype(np.uint64).T
         rows = np.arange(len(runs), dtype=np.uint64)
-        facts = np.stack([*words, *ranks, rows << np.uint64(32) | runs.astype(np.uint64)])
+        facts = np.stack([*numbers_of(digests), *ranks, rows << np.uint64(32) | runs.astype(np.uint64)])
         hashed = np.flatnonzero(runs)
         return cls._sorted(shape, facts, keys[hashed].ravel(), np.repeat(hashed.astype(np.uint32), shape.bands))
 
