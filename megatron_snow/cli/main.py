@@ -22,6 +22,7 @@ VERBS = (
     "redact_corpus",
     "decontaminate_corpus",
     "group_corpus",
+    "compare_groupings",
     "lock_corpus",
     "restore_corpus",
     "train_tokenizer",

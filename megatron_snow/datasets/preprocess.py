@@ -74,7 +74,7 @@ def _tokenize_language(inputs: Sequence[Path], prefix: Path, parameters: Mapping
 
 
 def _tokens(header: str, content: str, tokenizer: SentencePieceTokenizer) -> Iterator[Sequence[int] | np.ndarray]:
-    """Ids of header and content. "<repo_name>NAME<file_sep>PATH\\n" or "PATH\\n"; text cannot spell a special token, so these are put in."""
+    """Ids of header and content: "<repo_name>NAME<file_sep>PATH\\n" or "PATH\\n". Text cannot spell a special token, so they are put in."""
     if header.startswith(_REPOSITORY_NAME):
         name, _, header = header.removeprefix(_REPOSITORY_NAME).partition(FILE_SEPARATOR)
         yield [tokenizer.id_of(_REPOSITORY_NAME)]

@@ -100,6 +100,7 @@ class _PythonFinder:
             else:
                 self._modules.setdefault(posixpath.splitext(path)[0], path)
         self._roots = self._find_roots()
+        self._root_from: dict[tuple[str, str], str] = {}  # folder of a file and first part of a name -> root
 
     def _find_roots(self) -> Mapping[str, list[str]]:
         folders = {folder for module in self._modules for folder in _parents(module)}
@@ -123,9 +124,11 @@ class _PythonFinder:
         return self._longest(self._root_of(path, parts[0]), parts, least=max(1, len(parts) - 1))
 
     def _root_of(self, path: str, name: str) -> str:
-        above = set(_parents(path)) | {""}
-        roots = self._roots[name]
-        return max((root for root in roots if root in above), key=len, default=roots[0])
+        key = path.rpartition("/")[0], name
+        if key not in self._root_from:
+            above, roots = {*_parents(path), ""}, self._roots[name]
+            self._root_from[key] = max((root for root in roots if root in above), key=len, default=roots[0])
+        return self._root_from[key]
 
     def _longest(self, root: str, parts: Sequence[str], least: int) -> str | None:
         """The module of all parts, or of all but the last, which may be a name inside of it."""

@@ -83,11 +83,7 @@ def gather(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) 
 
     Parameters: seed, grouping, file_order, header_share, dataset, output (its number).
     """
-    folder = inputs[0].parent.with_name("partitions")
-    tables = [table for name in read_json(inputs[0]) for table in read_runs(folder / name, parameters["output"])]
-    table = pa.concat_tables(tables, promote_options="default") if tables else _nothing()
-    arrangement = Arrangement(parameters["seed"], parameters["grouping"], parameters["file_order"])
-    table = table.take(pa.array(_order(table, arrangement, parameters["dataset"])))
+    table = _sorted_documents(inputs[0], parameters)
     groups, rank = table["group"].to_numpy(), table["rank"].to_numpy()
     first = np.concatenate([[True], groups[1:] != groups[:-1]])[: len(table)] & (rank < 1)
     share = 0.0 if parameters["dataset"].startswith(f"{HELD_OUT}/") else parameters["header_share"]
@@ -96,6 +92,14 @@ def gather(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) 
     table = table.select([*DOCUMENT.names, *others, "group"]).append_column(HEADER, added)
     write_table(table, beside(prefix, ".parquet"))
     return _tally(table, int(first.sum()))
+
+
+def _sorted_documents(listing: Path, parameters: Mapping[str, Any]) -> pa.Table:
+    folder = listing.parent.with_name("partitions")
+    tables = [table for name in read_json(listing) for table in read_runs(folder / name, parameters["output"])]
+    table = pa.concat_tables(tables, promote_options="default") if tables else _nothing()
+    arrangement = Arrangement(parameters["seed"], parameters["grouping"], parameters["file_order"])
+    return table.take(pa.array(_order(table, arrangement, parameters["dataset"])))
 
 
 def _nothing() -> pa.Table:
