@@ -83,7 +83,7 @@ def _file(row: Mapping[str, Any], chosen: Chosen, table: str, place: str, limits
         dropped, texts = "encoding", dict.fromkeys(texts, "")
     return RawFile(
         repository=texts["repository"] or table,
-        path=texts["path"],
+        path=texts["path"].lstrip("/"),  # The Stack v2 begins them so
         provenance=place,
         data="" if dropped else data,
         licences=_declared(texts["licence"]),

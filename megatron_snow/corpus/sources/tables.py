@@ -102,7 +102,7 @@ def _lines(file: IO[bytes], part: Part, longest: int) -> Iterator[tuple[str, byt
     position, end = part.piece or (0, 1 << 62)
     if position:
         file.seek(position - 1)
-        position += _line(file, longest)[1] - 1  # what began before is another piece's
+        position += _rest_of_line(file, end - position + 1, longest) - 1  # what began before is another piece's
     number = 0
     while position < end:
         line, size = _line(file, longest)
@@ -111,6 +111,16 @@ def _lines(file: IO[bytes], part: Part, longest: int) -> Iterator[tuple[str, byt
         number += 1
         yield (f"{part.path}@{position}" if part.piece else f"{part.path}:{number}"), line, size
         position += size
+
+
+def _rest_of_line(file: IO[bytes], most: int, longest: int) -> int:
+    """Bytes to the end of a line, `most` where it goes on: the piece of a huge line's middle need not find its end."""
+    size = 0
+    while size < most and (part := file.readline(min(longest, most - size))):
+        size += len(part)
+        if part.endswith(b"\n"):
+            break
+    return size
 
 
 def _line(file: IO[bytes], longest: int) -> tuple[bytes | None, int]:
