@@ -20,6 +20,7 @@ _EMAIL = re.compile(
 )
 # Top-level domains of addresses in code: every country's has two letters; of the others, those that mail is sent from.
 _TOP = frozenset(b"com org net edu gov mil int info biz name email dev app tech cloud online site xyz aero coop museum arpa".split())
+_FILES = frozenset(b"js ts cs go hs rb kt jl vb".split())  # two letters, but no country: `value@89.js`
 # Reserved names (RFC 2606, 6761) name nobody; OpenSSH and libssh name algorithms so: "chacha20-poly1305@openssh.com".
 _NOBODY = re.compile(
     rb"(?:^|\.)(?:example|test|invalid|localhost|local)(?:\.[a-z]{2,3})?$|^(?:lib)?(?:open)?ssh\.(?:com|org)$", re.IGNORECASE
@@ -27,7 +28,10 @@ _NOBODY = re.compile(
 _NOT_LOCAL = frozenset((b"git", b"hg", b"svn"))  # "git@github.com:a/b.git"
 _URL_BEFORE = re.compile(rb"://[^\s/'\"<>]*$")  # user information of a URL
 
-_QUAD = re.compile(rb"(?<![\w.-])(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?![\w-]|\.\d)")
+_ESCAPE = re.compile(rb"u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[0-7]{1,3}|[^@]")
+
+# After a letter neither begins, but after the one of a line's break in a string.
+_QUAD = re.compile(rb"(?:(?<![\w.-])|(?<=\\[nrt]))(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?![\w-]|\.\d)")
 # What a version, a section of a document or a product stands behind.
 _VERSION_BEFORE = re.compile(
     rb"(?:\b(?:v|ver|version|versions|release|releases|rev|build|since|section|sec|chapter|clause|table|figure|oid|rfc\s*\d+)\b[^\w\n]{0,4}"
@@ -35,7 +39,7 @@ _VERSION_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _BEFORE = 24  # bytes that the two patterns of what stands before look at
-_SIX = re.compile(rb"(?<![\w:.])[23][0-9a-f]{3}(?::[0-9a-f]{0,4}){2,7}(?![\w:])", re.IGNORECASE)
+_SIX = re.compile(rb"(?:(?<![\w:.])|(?<=\\[nrt]))[23][0-9a-f]{3}(?::[0-9a-f]{0,4}){2,7}(?![\w:])", re.IGNORECASE)
 
 # Special-purpose ranges (private, loopback, documentation, multicast, reserved), then public DNS servers.
 _KEPT = """
@@ -51,11 +55,19 @@ def emails(data: bytes, start: int, end: int) -> Iterator[Span]:
     """Addresses of people between two offsets of a line."""
     for match in _EMAIL.finditer(data, start, end):
         domain, top = match.group(1), match.group(2).lower()
-        if (len(top) > 2 and top not in _TOP) or _NOBODY.search(domain):
+        if (len(top) > 2 and top not in _TOP) or top in _FILES or _NOBODY.search(domain):
             continue
-        local = data[match.start() : match.start(1) - 1]
-        if local not in _NOT_LOCAL and not _URL_BEFORE.search(data, max(start, match.start() - 200), match.start()):
-            yield match.span()
+        begin = _after_escape(data, match.start(), start)
+        local = data[begin : match.start(1) - 1]
+        if local and local not in _NOT_LOCAL and not _URL_BEFORE.search(data, max(start, begin - 200), begin):
+            yield begin, match.end()
+
+
+def _after_escape(data: bytes, begin: int, start: int) -> int:
+    """Where an address begins whose first letters are of an escape in a string: `"\\nann@acme.org"`, `\\u003cann@acme.org`."""
+    slashes = begin - len(data[start:begin].rstrip(b"\\")) - start
+    escape = _ESCAPE.match(data, begin) if slashes % 2 else None
+    return escape.end() if escape else begin
 
 
 def ipv4(data: bytes, start: int, end: int) -> Iterator[Span]:

@@ -31,8 +31,12 @@ _QUOTED = re.compile(
 )
 # .env, .ini, YAML: nothing else on the line.
 _BARE = re.compile(rb"^\s*(?:export\s+)?[\w.-]{0,40}" + _NAME + rb"\s{0,8}[=:]\s{0,8}([A-Za-z0-9+/=_-]{20,512})\s*$", re.IGNORECASE)
-_UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", re.IGNORECASE)
-_PLACEHOLDER = re.compile(rb"redacted|example|sample|placeholder|change.?me|your|dummy|fake|x{4}|0{6}|1234|abcd|\.\.", re.IGNORECASE)
+_UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+# Words and runs that nobody draws; two percent escapes and `$name[`, which belong to what builds the string.
+_PLACEHOLDER = re.compile(
+    rb"redacted|example|sample|placeholder|change.?me|your|dummy|fake|x{4}|0{6}|1234|abcd|\.\.|%[0-9a-f]{2}.*%[0-9a-f]{2}|\$\w+\[",
+    re.IGNORECASE,
+)
 # "publicKeyToken", "hashed_password": published, or not the secret itself.
 _NO_SECRET = re.compile(rb"public|hash|digest|checksum|fingerprint|sha\d|md5|_id\b", re.IGNORECASE)
 _HEX = re.compile(rb"[0-9a-f]+$", re.IGNORECASE)
@@ -70,9 +74,12 @@ def is_random(value: bytes) -> bool:
     """
     plain = re.sub(rb"[^A-Za-z0-9]", b"", value)
     digits, hexadecimal = len(re.findall(rb"\d", plain)), _HEX.match(plain)
-    if len(plain) < (32 if hexadecimal else LEAST) or digits < 2 or digits == len(plain):
+    if len(plain) < (32 if hexadecimal else 0.75 * LEAST) or digits < 2 or digits == len(plain):
         return False
-    if _UUID.match(value) or _PLACEHOLDER.search(value) or b"://" in value or _changes(value) < 0.27 * len(plain):
+    if _UUID.search(value) or _PLACEHOLDER.search(value) or b":/" in value or value.startswith(b"urn:"):
+        return False
+    one_case = plain.islower() or plain.isupper()  # the ends of words in camel case are no changes there
+    if _changes(value) < (0.2 if one_case else 0.27) * len(plain):
         return False
     return _entropy(value) >= (3.0 if hexadecimal else 0.75 * min(math.log2(len(value)), 6))
 

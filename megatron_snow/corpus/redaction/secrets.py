@@ -66,6 +66,7 @@ _OWN = (
 )  # fmt: skip
 _JWT = ("JwtTokenDetector", ("eyj",))
 _WORD = re.compile(rb"[A-Za-z0-9]")
+_ESCAPED = (b"n", b"r", b"t")
 
 
 @cache
@@ -115,11 +116,10 @@ def _jwt() -> Find:
 
 
 def _ends(data: bytes, match_start: int, match_end: int, start: int, end: int) -> bool:
-    """Whether no letter or digit stands on either side of a match."""
-    return not (
-        (match_start > start and _WORD.match(data, match_start - 1) and _WORD.match(data, match_start))
-        or (match_end < end and _WORD.match(data, match_end) and _WORD.match(data, match_end - 1))
-    )
+    """Whether no letter or digit stands on either side of a match; that of an escape ("\\n") is none."""
+    before, after = data[max(start, match_start - 2) : match_start], data[match_end : min(end, match_end + 1)]
+    begins = not (_WORD.match(before[-1:]) and _WORD.match(data, match_start)) or (before[:1] == b"\\" and before[1:] in _ESCAPED)
+    return begins and not (_WORD.match(after) and _WORD.match(data, match_end - 1))
 
 
 def _detect_secrets(module: str, name: str) -> Any:
