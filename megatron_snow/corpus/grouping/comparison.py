@@ -118,7 +118,6 @@ class _Corpus:
         return {
             "sequences": sequences,
             "tokens": sequences * self._seq_length,
-            "programming_tokens": programming,
             # Datasets without a programming language can be left out; in a mixed one everything has to be read.
             "tokens_a_programming_token": round(useful * self._seq_length / programming, 4) if programming else None,
             **{name: means[name].row(0) for name in ("all", "programming_tokens")},

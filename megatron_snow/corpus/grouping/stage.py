@@ -53,7 +53,9 @@ def _partition(
         return Task(f"{number:05d}", (plan_path, held_out, *also, *(inputs[shard] for shard in shards)), {**parameters, "pieces": there})
 
     large = [task(n, [], x["pieces"], {"groups": x["groups"], "repositories": x["repositories"]}) for n, x in enumerate(plan["large"])]
-    run_stage(Stage("group: rank", 2, rank_large_groups, {**common, "file_order": corpus.file_order}), large, work / "ranks", execution)
+    ranking = Stage("group: rank", 2, rank_large_groups, {**common, "file_order": corpus.file_order})
+    if large:
+        run_stage(ranking, large, work / "ranks", execution)
     ranks = [work / "ranks" / f"{one.name}.parquet" for one in large]
     parting = Stage("group: partition", 2, partition, {**common, "memory_bytes": corpus.memory_bytes, "ranks": len(ranks)}, (RUNS,))
     parts = [task(number, ranks, chosen, {}) for number, chosen in enumerate(plan["batches"])]
