@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import codecs
+import hashlib
+import json
 import os
+import shutil
+import subprocess
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from megatron_snow.common.checksums import text_digest
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import Manifest
 from megatron_snow.config import Corpus, Source
-from megatron_snow.corpus.collection import document_of, in_seeded_order
+from megatron_snow.corpus.collection import Wanted, document_of, in_seeded_order
 from megatron_snow.corpus.selection import Room
 from megatron_snow.corpus.sources import Part, RawFile
 from megatron_snow.corpus.stages import collect
@@ -129,3 +136,133 @@ def test_room_takes_until_full() -> None:
     assert [room.rule_against("A", 50), room.rule_against("A", 20), room.rule_against("B", 60)] == ["", "language_share", ""]
     assert (room.left, room.rule_against("C", 1)) == (0, "max_bytes")
     assert room.full_languages() == ["B"]
+
+
+PAPER = {  # the paper's 18 languages, each as a small file that is told from those which share its ending
+    "Python": ("a.py", "def f(x):\n    return x\n"),
+    "Java": ("A.java", "public class A { int x; }\n"),
+    "C++": ("a.cpp", "#include <vector>\nint main() { std::vector<int> x; }\n"),
+    "C": ("a.c", "#include <stdio.h>\nint main(void) { return 0; }\n"),
+    "JavaScript": ("a.js", "const x = () => 1;\n"),
+    "PHP": ("a.php", "<?php\nnamespace A;\necho 1;\n"),
+    "C#": ("A.cs", "using System;\nnamespace A { class B { } }\n"),
+    "Go": ("a.go", "package main\n\nfunc main() {}\n"),
+    "TypeScript": ("a.ts", "export interface A { x: number }\n"),
+    "SQL": ("a.sql", "SELECT a FROM b WHERE c = 1;\n"),
+    "Ruby": ("a.rb", "class A\n  def b; end\nend\n"),
+    "Rust": ("a.rs", "fn main() { let x = 1; }\n"),
+    "Jupyter Notebook": ("a.ipynb", '{"cells": [{"cell_type": "code", "source": "x = 1"}], "nbformat": 4}\n'),
+    "Scala": ("A.scala", "object A extends App { val x = 1 }\n"),
+    "Kotlin": ("A.kt", "fun main() { val x = 1 }\n"),
+    "Shell": ("a.sh", "#!/bin/sh\necho 1\n"),
+    "Dart": ("a.dart", "void main() { var x = 1; }\n"),
+    "Swift": ("A.swift", "import Foundation\nlet x = 1\n"),
+}
+
+
+@pytest.mark.parametrize("language", PAPER)
+def test_the_papers_languages_are_collected_under_their_names(language: str, tmp_path: Path) -> None:
+    name, text = PAPER[language]
+    (tmp_path / "in" / "r").mkdir(parents=True)
+    (tmp_path / "in" / "r" / name).write_text(text)
+    (tmp_path / "in" / "r" / "other.vhdl").write_text("entity a is end a;\n")
+    collect(Corpus(sources=(Source("folder", str(tmp_path / "in")),), languages=(language,)), 1, tmp_path / "out")
+    assert [(document["language"], document["path"]) for document in documents_in(tmp_path / "out")] == [(language, name)]
+
+
+def test_a_document_has_every_fact(tmp_path: Path) -> None:
+    (tmp_path / "in" / "r" / "tests").mkdir(parents=True)
+    data = codecs.BOM_UTF8 + b"# SPDX-License-Identifier: ISC\nx = 1\n"
+    (tmp_path / "in" / "r" / "tests" / "test_a.py").write_bytes(data)
+    collect(Corpus(sources=(Source("folder", str(tmp_path / "in")),)), 1, tmp_path / "out")
+    (document,) = documents_in(tmp_path / "out")
+    text = data.decode("utf-8-sig")
+    assert document == {
+        "id": text_digest(text), "repository": "r", "path": "tests/test_a.py", "language": "Python", "role": "test", "licence": "ISC",
+        "licence_kind": "permissive", "stars": None, "forks": None, "date": "", "revision": "", "size": len(text), "content": text,
+        "swhid": "swh:1:cnt:" + hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest(), "sha256": hashlib.sha256(data).hexdigest(),
+        "provenance": str(tmp_path / "in" / "r" / "tests" / "test_a.py"),
+    }  # fmt: skip
+
+
+def test_swhid_is_the_blob_that_git_names(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x = 1\n")
+    try:
+        expected = subprocess.run(["git", "hash-object", str(tmp_path / "a.py")], capture_output=True, text=True, check=True).stdout.strip()
+    except FileNotFoundError:
+        pytest.skip("git is not installed")
+    document, _, _ = document_of(RawFile("r", "a.py", "here", b"x = 1\n"))
+    assert document is not None
+    assert document["swhid"] == f"swh:1:cnt:{expected}"
+
+
+@pytest.fixture
+def licensed(tmp_path: Path) -> Path:
+    """Four repositories, one of each kind of licence."""
+    texts = {
+        "permissive": "SPDX-License-Identifier: MIT",
+        "copyleft": "SPDX-License-Identifier: GPL-3.0-only",
+        "unknown": "",
+        "unlicensed": "",
+    }
+    for name, head in texts.items():
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "a.py").write_text(f"# {head}\nx = '{name}'\n")
+    (tmp_path / "in" / "unknown" / "LICENSE").write_text("You may look at this on Tuesdays.\n")
+    return tmp_path / "in"
+
+
+def test_licence_kinds_are_selected_and_the_others_counted(licensed: Path, tmp_path: Path) -> None:
+    whole = Corpus(sources=(Source("folder", str(licensed)),))
+    collect(whole, 1, tmp_path / "all")
+    assert all(document["licence_kind"] == document["repository"] for document in documents_in(tmp_path / "all"))
+    manifest = collect(replace(whole, licence_kinds=("permissive", "unlicensed")), 1, tmp_path / "some")
+    assert {document["repository"] for document in documents_in(tmp_path / "some")} == {"permissive", "unlicensed"}
+    dropped = {key: count for key, count in manifest.counts.items() if key.startswith("dropped:licence_") and key.count(":") == 1}
+    assert dropped == {"dropped:licence_copyleft": 1, "dropped:licence_unknown": 1}
+    assert adds_up(manifest)
+
+
+def test_opted_out_repositories_are_left_out_and_counted(licensed: Path, tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("# asked on 1 May\nPERMISSIVE\n\nnot/here\n")
+    corpus = Corpus(sources=(Source("folder", str(licensed)),), opt_out=str(tmp_path / "list"))
+    manifest = collect(corpus, 1, tmp_path / "out")
+    assert {document["repository"] for document in documents_in(tmp_path / "out")} == {"copyleft", "unknown", "unlicensed"}
+    assert manifest.counts["dropped:opt_out"] == 1
+    (tmp_path / "list").write_text("copyleft\n")  # the list is an input: another list, another corpus
+    collect(corpus, 1, tmp_path / "out")
+    assert {document["repository"] for document in documents_in(tmp_path / "out")} == {"permissive", "unknown", "unlicensed"}
+    with pytest.raises(UserError, match=r"corpus\.opt_out: nowhere"):
+        collect(replace(corpus, opt_out="nowhere"), 1, tmp_path / "other")
+
+
+def test_a_second_repository_of_a_name_is_opted_out_too() -> None:
+    wanted = Wanted(opted_out=frozenset(["owner/name"]))
+    assert [document_of(RawFile(name, "a.py", "here", b"x = 1\n"), wanted)[1] for name in ("Owner/Name#2", "owner/name2")] == [
+        "opt_out",
+        "",
+    ]
+
+
+def test_repository_share_holds_in_tables(tmp_path: Path) -> None:
+    rows = [
+        {"content": f"x = {number:094d}\n", "repo_name": "big" if number % 4 else f"r{number}", "path": "a.py"} for number in range(400)
+    ]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus = Corpus(sources=(Source("jsonl", str(tmp_path / "t.jsonl")),), max_bytes=15_000, max_repository_share=0.2)
+    manifest = collect(corpus, 1, tmp_path / "out")
+    by_repository = Counter(document["repository"] for document in documents_in(tmp_path / "out"))
+    assert by_repository["big"] * 99 <= 3000 < (by_repository["big"] + 1) * 99
+    assert len(by_repository) == 101
+    assert manifest.counts["dropped:repository_share"] == 300 - by_repository["big"]
+    assert adds_up(manifest)
+
+
+def test_shards_of_archives_and_tables_do_not_depend_on_workers(checkouts: Path, tmp_path: Path) -> None:
+    for number, package in enumerate(("json", "email", "html")):
+        shutil.make_archive(str(tmp_path / f"{package}-{number}"), "gztar", checkouts / package)
+    sources = (Source("archive", str(tmp_path / "*.tar.gz")), Source("folder", str(checkouts)))
+    corpus = Corpus(sources=sources, max_bytes=300_000, max_repository_share=0.2)
+    one = collect(corpus, 1, tmp_path / "one", Execution("pool", 1))
+    two = collect(corpus, 1, tmp_path / "two", Execution("pool", 2))
+    assert (one.outputs, one.counts) == (two.outputs, two.counts)

@@ -25,7 +25,10 @@ from megatron_snow.corpus.sources.tar import Damaged, Stream
 
 LIMITS = Limits(max_file_bytes=100_000)
 CACHE = Path.home() / ".cache" / "megatron_snow" / "repositories" / "archives"
-MIT = "Permission is hereby granted, free of charge, to any person obtaining a copy of this software"
+MIT = (
+    "Permission is hereby granted, free of charge, to any person obtaining a copy of this software, subject to: "
+    "The above copyright notice and this permission notice shall be included in all copies."
+)
 
 
 def files_of(path: Path | str, limits: Limits = LIMITS) -> list[RawFile]:
