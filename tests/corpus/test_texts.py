@@ -89,5 +89,5 @@ def test_a_text_in_the_license_field_does_not_win_over_the_classifier() -> None:
 def test_debian_copyright_takes_what_stands_for_all_files() -> None:
     dep5 = "Format: x\n\nFiles: lib/*\nLicense: Expat\n\nFiles: *\nCopyright: me\nLicense: GPL-2+ or LGPL-3+\n"
     assert licences.from_debian_copyright(dep5) == "GPL-2.0-or-later OR LGPL-3.0-or-later"
-    assert licences.from_debian_copyright("This is free software under the GNU General Public License.") == "GPL-2.0-or-later"
+    assert licences.from_debian_copyright("This is free software under the GNU General Public License.") == "GPL-1.0-or-later"
     assert licences.from_debian_copyright("Nothing to see.") == ""
