@@ -1,20 +1,84 @@
-"""Debian's copyright files, free text and DEP-5 (machine-readable, with stanzas for paths)."""
+"""Debian's copyright files: free text, and the machine-readable format (DEP-5) with stanzas for paths."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
 
+from megatron_snow.corpus.licences.kinds import kind_of
 from megatron_snow.corpus.licences.names import normalise
 from megatron_snow.corpus.licences.texts import from_text
 
-_FILES_ALL = re.compile(r"^Files:\s*\*.*?^License:[ \t]*(\S[^\n]*)", re.MULTILINE | re.DOTALL)
-_ANY_LICENSE = re.compile(r"^License:[ \t]*(\S[^\n]*)", re.MULTILINE)
+_FORMAT = re.compile(r"^Format(?:-Specification)?:", re.MULTILINE | re.IGNORECASE)
+_FIELD = re.compile(r"^(Files|License):[ \t]*(.*(?:\n[ \t]+.*)*)", re.MULTILINE | re.IGNORECASE)
+
+_EXCEPTION = re.compile(r"\s+with\s+\S+\s+exception", re.IGNORECASE)  # they only add to what is allowed
+
+
+class Stanza(NamedTuple):
+    """A `Files:` stanza: what its licence holds for."""
+
+    files: tuple[str, ...]  # patterns
+    licence: str
+    anchored: bool  # at the root of the source; else patterns with a folder match the end of a path
+
+    @property
+    def everything(self) -> bool:
+        """Whether it is `Files: *`."""
+        return self.files == ("*",)
+
+    def covers(self, path: str) -> bool:
+        """Whether the licence holds for the file of this path."""
+        return self.everything or _pattern(self.files, self.anchored).fullmatch(path) is not None
+
+
+def stanzas_of(text: str, anchored: bool = True) -> list[Stanza]:
+    """The stanzas of a DEP-5 file, in its order (the last that matches a path counts); none for free text.
+
+    Patterns begin at the root of the source. Files that a package has installed lie elsewhere: not `anchored`.
+    """
+    if not _FORMAT.search(text):
+        return []
+    return [Stanza(tuple(files), licence, anchored) for files, licence in _files_and_licences(text)]
 
 
 def from_debian_copyright(text: str) -> str:
     """The licence of a Debian copyright file: DEP-5's for `Files: *`, its first one, or the words of the text."""
-    for pattern in (_FILES_ALL, _ANY_LICENSE):
-        if match := pattern.search(text):
-            names = [match[1]] if "," in match[1] else re.split(r"\s+or\s+", match[1])
-            return " OR ".join(filter(None, map(normalise, names))) or from_text(text)
+    if _FORMAT.search(text):
+        known = [(files, licence) for files, licence in _files_and_licences(text) if licence]
+        if known:
+            return min(known, key=lambda stanza: stanza[0] != ["*"])[1]
     return from_text(text)
+
+
+def from_name(line: str) -> str:
+    """DEP-5's short name, "GPL-2+ or Expat, and BSD-3-clause", as an SPDX expression: `and` binds less after a comma."""
+    parts = re.split(r",\s+and\s+", _EXCEPTION.sub("", line.strip()))
+    expressions = [re.sub(r"\s+(or|and)\s+", lambda word: f" {word[1].upper()} ", part, flags=re.IGNORECASE) for part in parts]
+    return " AND ".join(f"({part})" if len(parts) > 1 and " OR " in part else part for part in map(normalise, expressions) if part)
+
+
+def _files_and_licences(text: str) -> Iterator[tuple[list[str], str]]:
+    """(patterns, SPDX expression): a short name that is Debian's own is read by the text that stands under it."""
+    paragraphs = [
+        {match[1].lower(): match[2] for match in _FIELD.finditer(paragraph)}
+        for paragraph in re.split(r"\n[ \t]*\n", text.replace("\r\n", "\n"))
+    ]
+    names = [(fields["license"].partition("\n"), fields.get("files")) for fields in paragraphs if "license" in fields]
+    bodies = {name.strip(): body for (name, _, body), _ in names if body}
+    for (name, _, _), files in names:
+        if files:
+            licence = from_name(name)
+            own = kind_of(licence) == "unknown" and name.strip() in bodies
+            yield files.split(), (from_text(bodies[name.strip()]) or licence) if own else licence
+
+
+@lru_cache(4096)  # compiled when a file asks: the stanzas of large packages have thousands of names
+def _pattern(files: tuple[str, ...], anchored: bool) -> re.Pattern[str]:
+    """`*` and `?` match slashes too; a backslash makes them plain."""
+    kinds = {"*": ".*", "?": "."}
+    named = [name.removeprefix("./") for name in files if anchored or "/" in name]
+    choices = ("".join(kinds.get(token) or re.escape(token[-1]) for token in re.findall(r"\\.|.", name)) for name in named)
+    return re.compile(f"{'' if anchored else '(?:.*/)?'}(?:{'|'.join(choices) or '(?!)'})", re.DOTALL)

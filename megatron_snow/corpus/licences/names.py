@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from megatron_snow.corpus.licences.identifiers import spdx_identifiers
 from megatron_snow.corpus.licences.texts import from_text
 
 _LONGEST = 8  # words; what is longer is a licence's text, not its name
@@ -14,27 +15,47 @@ _SPDX = {
     "apache": "Apache-2.0", "apache-2": "Apache-2.0", "apache-2.0": "Apache-2.0", "apache-license-2.0": "Apache-2.0",
     "apache-2.0-license": "Apache-2.0", "apache-software-license": "Apache-2.0", "apache-license,-version-2.0": "Apache-2.0",
     "artistic": "Artistic-1.0-Perl", "bsd": "BSD-3-Clause", "bsd-license": "BSD-3-Clause", "bsd-2-clause": "BSD-2-Clause",
-    "bsd-3-clause": "BSD-3-Clause", "bsd-3-clause-license": "BSD-3-Clause", "new-bsd": "BSD-3-Clause", "expat": "MIT",
+    "bsd-3-clause": "BSD-3-Clause", "bsd-3-clause-license": "BSD-3-Clause", "3-clause-bsd-license": "BSD-3-Clause",
+    "bsd-3": "BSD-3-Clause", "bsd-2": "BSD-2-Clause",
+    "bsl": "BSL-1.0", "boost": "BSL-1.0", "cc0": "CC0-1.0", "pd": "public-domain", "new-bsd": "BSD-3-Clause", "expat": "MIT",
     "isc": "ISC", "isc-license": "ISC", "isc-license-(iscl)": "ISC", "mit": "MIT", "mit/x11": "MIT", "mit-license": "MIT",
     "mozilla-public-license-2.0-(mpl-2.0)": "MPL-2.0", "mpl-2": "MPL-2.0", "mpl-2.0": "MPL-2.0", "psf": "PSF-2.0",
     "psf-2": "PSF-2.0", "python-software-foundation-license": "PSF-2.0", "zlib": "Zlib",
 }  # fmt: skip
-_GPL = re.compile(r"(a|l|)gpl-?v?(\d)(\.\d)?(\+|-or-later)?")
-_UNKNOWN = ("", "UNKNOWN", "OTHER", "NONE")
+_GPL = re.compile(r"(a|l|)gpl[- ]?v?(\d)(\.\d)?(\.0)?(\+|-or-later|-only)?")
+_UNKNOWN = ("", "UNKNOWN", "OTHER", "NONE", "NOASSERTION", "OSI APPROVED", "LICENSE", "DUAL LICENSE")
+_POINTER = re.compile(r"see (?:the )?(?:file )?(?:licen[sc]e|copying)", re.IGNORECASE)  # npm: SEE LICENSE IN FILE
+_OPERATOR = re.compile(r"(\s+(?:AND|OR|WITH|and|or|with)\s+|[()])")
 
 
 def normalise(name: str) -> str:
-    """The SPDX spelling of a licence's name where it is known, else the trimmed name; "" for what names none."""
-    words = name.split()
-    if " ".join(words).upper() in _UNKNOWN:
+    """The SPDX spelling of a licence's name or expression where it is known, else the trimmed name; "" for what names none."""
+    words = " ".join(name.split())
+    if words.upper() in _UNKNOWN or _POINTER.match(words):
         return ""
-    if len(words) > _LONGEST:
-        return from_text(name)
-    key = re.sub(r"[\s_-]+", "-", " ".join(words).lower())
+    if known := _spelling(words):
+        return known
+    parts = [part for part in _OPERATOR.split(words) if part.strip()]
+    if len(parts) > 1 and all(_is_operator(part) or _spelling(part.strip()) for part in parts):
+        return "".join(f" {part.strip().upper()} " if part.strip().isalpha() and _is_operator(part) else _part(part) for part in parts)
+    return from_text(name) if len(words.split()) > _LONGEST else words
+
+
+def _is_operator(part: str) -> bool:
+    return part in "()" or part.strip().upper() in ("AND", "OR", "WITH")
+
+
+def _part(part: str) -> str:
+    return part if part in "()" else _spelling(part.strip())
+
+
+def _spelling(name: str) -> str:
+    """SPDX's for one licence's name; "" where it is not known."""
+    key = re.sub(r"[\s_-]+", "-", name.lower())
     if match := _GPL.fullmatch(key):
-        family, major, minor, later = match.groups()
-        return f"{family.upper()}GPL-{major}{minor or '.0'}-{'or-later' if later else 'only'}"
-    return _SPDX.get(key, " ".join(words))
+        family, major, minor, _, later = match.groups()
+        return f"{family.upper()}GPL-{major}{minor or '.0'}-{'or-later' if later in ('+', '-or-later') else 'only'}"
+    return _SPDX.get(key) or spdx_identifiers().get(key, "")
 
 
 def from_metadata(fields: Mapping[str, str], classifiers: Sequence[str]) -> str:
@@ -44,4 +65,4 @@ def from_metadata(fields: Mapping[str, str], classifiers: Sequence[str]) -> str:
         if licence := normalise(name):
             return licence
     names = [entry.rpartition("::")[2].strip() for entry in classifiers if entry.startswith("License ::")]
-    return " OR ".join(normalise(name) for name in names) or from_text(field)
+    return " OR ".join(dict.fromkeys(filter(None, map(normalise, names)))) or from_text(field)
