@@ -1,4 +1,4 @@
-"""Encodings, languages and licences: what a file's bytes and a package's metadata say."""
+"""Encodings and languages: what a file's bytes say."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import codecs
 
 import pytest
 
-from megatron_snow.corpus import licences
 from megatron_snow.corpus.encodings import decode, is_binary
 from megatron_snow.corpus.language import is_code, language_of, languages_by_name
 
@@ -59,35 +58,3 @@ def test_languages_by_name_keeps_headers_open() -> None:
 
 def test_is_code_knows_markup_and_data_but_not_prose() -> None:
     assert [is_code(name) for name in ("Python", "HTML", "JSON", "Markdown", "Nothing")] == [True, True, True, False, False]
-
-
-@pytest.mark.parametrize(
-    ("name", "spdx"),
-    [
-        ("Apache Software License", "Apache-2.0"),
-        ("GPL-2+", "GPL-2.0-or-later"),
-        ("LGPLv2.1", "LGPL-2.1-only"),
-        ("AGPL-3.0-or-later", "AGPL-3.0-or-later"),
-        ("Expat", "MIT"),
-        ("MIT AND MPL-2.0", "MIT AND MPL-2.0"),
-        ("UNKNOWN", ""),
-        ("", ""),
-    ],
-)
-def test_normalise(name: str, spdx: str) -> None:
-    assert licences.normalise(name) == spdx
-
-
-def test_a_text_in_the_license_field_does_not_win_over_the_classifier() -> None:
-    text = "Copyright 2001\n" + "Redistribution and use in source and binary forms are permitted. " * 20
-    assert licences.from_metadata({"License": text}, ["License :: OSI Approved :: MIT License"]) == "MIT"
-    assert licences.from_metadata({"License": text}, []) == "BSD-2-Clause"
-    assert licences.from_metadata({"License-Expression": "ISC", "License": "MIT"}, []) == "ISC"
-    assert licences.from_metadata({}, ["Programming Language :: Python"]) == ""
-
-
-def test_debian_copyright_takes_what_stands_for_all_files() -> None:
-    dep5 = "Format: x\n\nFiles: lib/*\nLicense: Expat\n\nFiles: *\nCopyright: me\nLicense: GPL-2+ or LGPL-3+\n"
-    assert licences.from_debian_copyright(dep5) == "GPL-2.0-or-later OR LGPL-3.0-or-later"
-    assert licences.from_debian_copyright("This is free software under the GNU General Public License.") == "GPL-1.0-or-later"
-    assert licences.from_debian_copyright("Nothing to see.") == ""

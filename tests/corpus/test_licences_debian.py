@@ -1,0 +1,92 @@
+"""Debian's copyright files: free text and DEP-5, and the paths that its stanzas name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from megatron_snow.corpus.licences import from_debian_copyright, kind_of, licence_map
+from megatron_snow.corpus.licences.debian import from_name, stanzas_of
+
+DOCUMENTS = Path("/usr/share/doc")
+DEP5 = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Upstream-Name: thing
+
+Files: *
+Copyright: 2020 A. Author
+License: Expat
+
+Files: src/vendor/*
+       m4/?.m4
+Copyright: 2001 B. Author
+License: GPL-2+ with Autoconf exception
+
+Files: src/vendor/fine/*.c
+Copyright: 2001 C. Author
+License: house-rules
+
+License: house-rules
+ Redistribution and use in source and binary forms, with or without
+ modification, are permitted.
+"""
+
+
+def test_what_stands_for_all_files() -> None:
+    assert from_debian_copyright(DEP5) == "MIT"
+    text = "Format: x\n\nFiles: lib/*\nLicense: Expat\n\nFiles: *\nCopyright: me\nLicense: GPL-2+ or LGPL-3+\n"
+    assert from_debian_copyright(text) == "GPL-2.0-or-later OR LGPL-3.0-or-later"
+    assert from_debian_copyright("Format: x\n\nFiles: lib/*\nLicense: Expat\n") == "MIT"
+    assert from_debian_copyright("This is free software under the GNU General Public License.") == "GPL-1.0-or-later"
+    assert from_debian_copyright("Nothing to see.") == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "expression"),
+    [
+        ("GPL-2+", "GPL-2.0-or-later"),
+        ("GPL-2+ or Expat", "GPL-2.0-or-later OR MIT"),
+        ("GPL-2+ or Artistic, and BSD-3-clause", "(GPL-2.0-or-later OR Artistic-1.0-Perl) AND BSD-3-Clause"),
+        ("GPL-3+ with Bison exception", "GPL-3.0-or-later"),
+        ("", ""),
+    ],
+)
+def test_short_names(line: str, expression: str) -> None:
+    assert from_name(line) == expression
+
+
+def test_the_last_stanza_that_names_a_path_counts() -> None:
+    licences = licence_map({"debian/copyright": DEP5})
+    assert licences.licence_of("src/a.c", "") == "MIT"
+    assert licences.licence_of("src/vendor/deep/a.c", "") == "GPL-2.0-or-later"
+    assert licences.licence_of("m4/a.m4", "") == "GPL-2.0-or-later"
+    assert licences.licence_of("m4/ab.m4", "") == "MIT"
+    assert licences.licence_of("src/vendor/fine/a.c", "") == "BSD-2-Clause"  # Debian's own name, read by its text
+    assert licences.licence_of("src/vendor/fine/a.c", "// SPDX-License-Identifier: ISC") == "ISC"
+
+
+def test_a_stanza_stands_before_files_and_files_before_the_stanza_for_all() -> None:
+    gpl = "GNU GENERAL PUBLIC LICENSE Version 3, 29 June 2007"
+    licences = licence_map({"debian/copyright": DEP5, "other/COPYING": gpl, "src/vendor/COPYING": gpl, "COPYING": gpl}, "Zlib")
+    assert licences.licence_of("src/vendor/a.c", "") == "GPL-2.0-or-later"
+    assert licences.licence_of("other/a.c", "") == "GPL-3.0-or-later"
+    assert licences.licence_of("a.c", "") == "MIT"
+
+
+def test_installed_files_are_matched_by_the_end_of_their_path() -> None:
+    licences = licence_map({"usr/share/doc/thing/copyright": DEP5})
+    assert licences.licence_of("usr/include/thing.h", "") == "MIT"
+    assert licences.licence_of("usr/lib/thing/src/vendor/a.c", "") == "GPL-2.0-or-later"
+    assert licences.licence_of("usr/lib/thing/mysrc/vendor/a.c", "") == "MIT"
+
+
+@pytest.mark.skipif(len(list(DOCUMENTS.glob("*/copyright"))) < 50, reason="fewer than 50 Debian copyright files here")
+def test_copyright_files_of_this_system() -> None:
+    """Most stanzas name a licence that the lists know, and both kinds are among them."""
+    kinds: Counter[str] = Counter()
+    for path in DOCUMENTS.glob("*/copyright"):
+        kinds.update({kind_of(stanza.licence) for stanza in stanzas_of(path.read_text(errors="replace"))})
+    assert kinds["permissive"] > 20
+    assert kinds["copyleft"] > 20
+    assert kinds["unknown"] < sum(kinds.values()) / 4
