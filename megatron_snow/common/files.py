@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -32,6 +33,17 @@ def commit(temporary: Path, final: Path) -> None:
     fsync(temporary)
     os.replace(temporary, final)
     fsync(final.parent)
+
+
+def commit_all(pairs: Sequence[tuple[Path, Path]]) -> None:
+    """Give written files of one folder their final names, durably, in this order; the last is there only with all before it."""
+    with ThreadPoolExecutor(
+        len(pairs)
+    ) as threads:  # side by side they share a write of the file system's journal, 5 ms each on the disk of a virtual machine
+        list(threads.map(fsync, [temporary for temporary, _ in pairs]))
+    for temporary, final in pairs:
+        os.replace(temporary, final)
+    fsync(pairs[-1][1].parent)  # a journal keeps the order of renames
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from megatron_snow.common.checksums import file_digest
 from megatron_snow.common.errors import UserError
-from megatron_snow.common.files import PARTIAL, beside, fsync
-from megatron_snow.common.records import read_json, write_json
+from megatron_snow.common.files import PARTIAL, beside, commit_all
+from megatron_snow.common.records import read_json
 from megatron_snow.pipeline.folders import RECORD, task_in
 
 _SETTLED_NS = 2_000_000_000  # a file changed later than so long ago may change again without another time of change
@@ -119,14 +119,11 @@ def _run(prepared: Prepared, stage: Stage, prefix: Path) -> None:
     record.unlink(missing_ok=True)  # from here until the new record is written the task is not done
     try:
         counts = stage.work(prepared.task.inputs, temporary, {**stage.parameters, **prepared.task.parameters})
-        outputs = {}
-        for suffix in stage.suffixes:
-            written, final = beside(temporary, suffix), beside(prefix, suffix)
-            outputs[final.name] = {"digest": file_digest(written), "bytes": written.stat().st_size}
-            fsync(written)
-            os.replace(written, final)
-        # The record is renamed after the outputs and in their folder, which it forces to the disk: there cannot be one without them.
-        write_json(record, {"key": prepared.key, "made_from": prepared.made_from, "outputs": outputs, "counts": dict(counts)})
+        written = [(beside(temporary, suffix), beside(prefix, suffix)) for suffix in stage.suffixes]
+        outputs = {final.name: {"digest": file_digest(path), "bytes": path.stat().st_size} for path, final in written}
+        kept = {"key": prepared.key, "made_from": prepared.made_from, "outputs": outputs, "counts": dict(counts)}
+        beside(temporary, RECORD).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        commit_all([*written, (beside(temporary, RECORD), record)])
     finally:
-        for suffix in stage.suffixes:
+        for suffix in (*stage.suffixes, RECORD):
             beside(temporary, suffix).unlink(missing_ok=True)
