@@ -4,56 +4,63 @@ from __future__ import annotations
 
 import json
 import random
+import sysconfig
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from megatron_snow.common.records import read_json_lines
 from megatron_snow.config import Corpus, NearDuplicates
-from megatron_snow.corpus.deduplication.candidates import find
 from megatron_snow.corpus.shingles import jaccard, shingles
 from megatron_snow.corpus.stages import deduplicate
-from megatron_snow.pipeline import Execution, read_documents, shards_in
-
-
-def survivors(folder: Path) -> list[dict[str, Any]]:
-    return sorted((row for shard in shards_in(folder) for row in read_documents(shard)), key=lambda row: (row["repository"], row["path"]))
-
-
-def edited(text: str, share: float, seed: int) -> str:
-    """The text with that share of its lines changed."""
-    lines = text.splitlines()
-    for number in random.Random(seed).sample(range(len(lines)), int(share * len(lines))):
-        lines[number] = f"changed_{seed}_{number} = {number}"
-    return "\n".join(lines)
+from megatron_snow.pipeline import Execution
+from tests.corpus.all_pairs import components, similar_pairs
+from tests.corpus.near_copies import edited, near_copies, survivors
 
 
 @pytest.fixture(scope="module")
 def texts(checkouts: Path) -> list[str]:
-    """80 real files of 2 kB and more, each with copies edited by 1 to 20 %."""
-    originals = [path.read_text() for path in sorted(checkouts.rglob("*.py")) if path.stat().st_size > 2000][:80]
-    return originals + [edited(text, share, seed) for seed, text in enumerate(originals) for share in (0.01, 0.05, 0.2)]
+    return near_copies(checkouts, 80)
 
 
 def test_clusters_are_those_of_all_pairs(texts: list[str], tmp_path: Path, write_shard: Callable[..., Path]) -> None:
     """Precision 1 by construction; recall of pairs at least 0.94, that of 25 bands of 10 rows."""
     shard = write_shard(tmp_path / "in" / "s.parquet", *({"content": text, "path": f"{n:03d}"} for n, text in enumerate(texts)))
     deduplicate(Corpus(), [shard], tmp_path / "out")
-    hashed = [shingles(text, 5) for text in texts]
-    similar = [(a, b) for a, b in combinations(range(len(texts)), 2) if jaccard(hashed[a], hashed[b]) >= 0.7]
-    parent = np.arange(len(texts))
-    for a, b in similar:
-        low, high = sorted((find(parent, a), find(parent, b)))
-        parent[high] = low
-    truth = len({find(parent, number) for number in range(len(texts))})
+    similar = similar_pairs(texts, 5, 0.7)
+    truth = len(set(components(len(texts), similar)))
     kept = len(survivors(tmp_path / "out"))
     assert len(similar) > 100
     assert truth <= kept <= truth + 0.06 * (len(texts) - truth)
+
+
+def test_recall_and_precision_on_real_code(tmp_path: Path, write_shard: Callable[..., Path]) -> None:
+    """All files of the standard library and of installed packages, whatever copies there are among them."""
+    folders = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib")]
+    paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))][:3000]
+    texts = sorted({path.read_text("utf-8", "ignore") for path in paths if path.stat().st_size < 300_000})
+    shard = write_shard(tmp_path / "in" / "s.parquet", *({"content": text, "path": f"{n:05d}"} for n, text in enumerate(texts)))
+    deduplicate(Corpus(), [shard], tmp_path / "out")
+    clusters = {
+        row["path"]: row["cluster_id"] for row in (*survivors(tmp_path / "out"), *read_json_lines(tmp_path / "out" / "s.duplicates.jsonl"))
+    }
+    found = [clusters[f"{n:05d}"] for n in range(len(texts))]
+    pairs = similar_pairs(texts, 5, 0.7)
+    truth = components(len(texts), pairs)
+    assert len(texts) > 1500
+    assert len(pairs) >= 40
+    assert all(len({truth[n] for n in members}) == 1 for members in _members(found))
+    assert sum(found[a] == found[b] for a, b in pairs) >= 0.94 * len(pairs)
+
+
+def _members(clusters: list[str]) -> list[list[int]]:
+    members = defaultdict(list)
+    for number, cluster in enumerate(clusters):
+        members[cluster].append(number)
+    return list(members.values())
 
 
 def test_what_was_dropped_is_listed_with_its_cluster(tmp_path: Path, write_shard: Callable[..., Path], texts: list[str]) -> None:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from megatron_snow.common.files import beside
 from megatron_snow.common.native import load_native
 from megatron_snow.corpus.deduplication.signed import PLACE
-from megatron_snow.corpus.deduplication.units import Pairs, Unit, bounds, cut, new_array, read_array, runs_of, units_of
+from megatron_snow.corpus.deduplication.units import Pairs, Unit, bounds, new_array, read_array, runs_of, units_of
 from megatron_snow.corpus.shingles import pointer
 
-BYTES = 64  # a key takes, in memory: itself and its document, sorted and not, and the order
+BYTES = 96  # a key takes, in memory: itself and its document, as read, without exact duplicates, sorted; the order; the runs
 NONE = np.uint64(0xFFFFFFFFFFFFFFFF)  # no candidate
 
 
@@ -28,6 +28,7 @@ def find_candidates(inputs: Sequence[Path], prefix: Path, parameters: Mapping[st
     for keys, documents in _slices(units, low, high, parameters["memory_bytes"] // BYTES):
         alone = first[documents] == documents
         parts.append(_links(keys[alone], documents[alone]))
+        del keys, documents, alone  # before the next slice is read
     links = _distinct(np.concatenate(parts, 1))
     np.save(beside(prefix, ".npy"), links)
     return {"links": links.shape[1]}
@@ -35,16 +36,19 @@ def find_candidates(inputs: Sequence[Path], prefix: Path, parameters: Mapping[st
 
 def _slices(units: Sequence[Unit], low: int, high: int, most: int) -> Iterator[tuple[Pairs, Pairs]]:
     """(keys, documents) in [low, high), halved while they are more than `most`: one key's documents stay together."""
-    signed = [unit.read() for unit in units]
-    places = [cut(each.keys, low, high) for each in signed]
-    if sum(place.stop - place.start for place in places) > most and high - low > 1:
+    ranges = [unit.ranges() for unit in units]
+    total = sum(each.count(low, high) for each in ranges)
+    if total > most and high - low > 1:
         middle = (low + high) // 2
         yield from _slices(units, low, middle, most)
         yield from _slices(units, middle, high, most)
         return
-    keys = [np.empty(0, np.uint64), *(each.keys[place] for each, place in zip(signed, places))]
-    rows = [np.empty(0, np.uint64), *(each.rows[place] + np.uint64(unit.first) for unit, each, place in zip(units, signed, places))]
-    yield np.concatenate(keys), np.concatenate(rows)
+    keys, documents, done = np.empty(total, np.uint64), np.empty(total, np.uint64), 0
+    for unit, each in zip(units, ranges):
+        found, rows = each.keys(low, high)
+        here = slice(done, done + len(found))
+        keys[here], documents[here], done = found, rows + np.uint64(unit.first), here.stop
+    yield keys, documents
 
 
 def _links(keys: Pairs, documents: Pairs) -> Pairs:

@@ -6,6 +6,7 @@ that are found by bisection, and the file does not depend on that number. 56 byt
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +77,7 @@ class Signed:
         return facts
 
     def keys_by_row(self, rows: NDArray[np.int64]) -> Numbers:
-        """The keys of documents that have some: uint64[rows, bands]."""
+        """The keys of documents that have some, ascending: uint64[rows, bands]."""
         order = np.argsort(self.rows, kind="stable")
         owners = self.rows[order[:: self.shape.bands]]
         return self.keys[order].reshape(-1, self.shape.bands)[np.searchsorted(owners, rows)]
@@ -95,10 +96,54 @@ class Signed:
         try:
             flat = np.load(path, mmap_mode="r", allow_pickle=False)
             form, ngram, bands, rows, documents, keys = (int(number) for number in flat[:_HEADER])
-        except (OSError, ValueError) as error:
+        except (OSError, EOFError, ValueError) as error:
             raise UserError(f"{path}: not what deduplicate-corpus writes beside a shard ({error}); run it there again") from error
         if form != _FORMAT:
             raise UserError(f"{path}: of another version; run deduplicate-corpus there again")
         middle = _HEADER + FACTS * documents
         facts = flat[_HEADER:middle].reshape(FACTS, documents)
         return cls(Shape(ngram, bands, rows), facts, flat[middle : middle + keys], flat[middle + keys :].view(np.uint32)[:keys])
+
+
+class SignedRanges:
+    """Ranges of a Signed file's sorted parts, read and not mapped: what bisection touches of a mapped file counts as memory."""
+
+    def __init__(self, path: Path) -> None:
+        signed = Signed.read(path)
+        self._path, self._documents, self._keys = path, signed.facts.shape[1], len(signed.keys)
+        self._start = path.stat().st_size - 8 * (_HEADER + FACTS * self._documents + self._keys + (self._keys + 1) // 2)
+
+    def digests(self, low: int, high: int) -> Numbers:
+        """The first number of each content digest in [low, high), ascending."""
+        start, count = self._range(_HEADER, self._documents, low, high)
+        return self._read(_HEADER + start, count)
+
+    def facts(self, low: int, high: int) -> Numbers:
+        """The facts of the documents whose digest begins in [low, high): uint64[FACTS, documents]."""
+        start, count = self._range(_HEADER, self._documents, low, high)
+        return np.stack([self._read(_HEADER + row * self._documents + start, count) for row in range(FACTS)])
+
+    def keys(self, low: int, high: int) -> tuple[Numbers, NDArray[np.uint32]]:
+        """(keys, rows) in [low, high)."""
+        first = _HEADER + FACTS * self._documents
+        start, count = self._range(first, self._keys, low, high)
+        rows = np.fromfile(self._path, np.uint32, count, offset=self._start + 8 * (first + self._keys) + 4 * start)
+        return self._read(first + start, count), rows
+
+    def count(self, low: int, high: int) -> int:
+        """How many keys there are in [low, high)."""
+        return self._range(_HEADER + FACTS * self._documents, self._keys, low, high)[1]
+
+    def _range(self, first: int, size: int, low: int, high: int) -> tuple[int, int]:
+        """(start, count) of [low, high) among the `size` ascending numbers from number `first` of the file on."""
+        with open(self._path, "rb", buffering=0) as file:
+
+            def number(place: int) -> int:
+                file.seek(self._start + 8 * (first + place))
+                return int.from_bytes(file.read(8), "little")
+
+            start = bisect_left(range(size), low, key=number)
+            return start, bisect_left(range(size), high, start, key=number) - start
+
+    def _read(self, place: int, count: int) -> Numbers:
+        return np.fromfile(self._path, np.uint64, count, offset=self._start + 8 * place)

@@ -39,7 +39,8 @@ class _Run:
         self.started = time.monotonic()
         self.near, self.memory, self.rejects = corpus.near_duplicates, corpus.memory_bytes, corpus.filters.rejects
         self.shape = {"ngram": self.near.ngram, "bands": self.near.bands, "rows": self.near.rows}
-        self.output, self.work, self.execution = output, output / WORK, execution
+        self.output, self.work = output, output / WORK
+        self.execution, self.here = execution, Execution(explain=execution.explain)
         self.new = tasks_by_shard(inputs)
         self.old = [shard for folder in against for shard in _shards_of(folder)]
 
@@ -75,15 +76,17 @@ class _Run:
     def run(
         self, name: str, work: Any, tasks: Sequence[Task], folder: str, parameters: Mapping[str, Any], suffixes: tuple[str, ...] = (".npy",)
     ) -> Manifest:
-        """A pass of many tasks, in a folder of its own."""
-        return run_stage(Stage(f"deduplicate: {name}", 2, work, parameters, suffixes), tasks, self.work / folder, self.execution)
+        """A pass of many tasks, in a folder of its own; a single one needs no pool of processes (a second to start)."""
+        here = len(tasks) == 1 and self.execution.executor == "pool"
+        stage = Stage(f"deduplicate: {name}", 2, work, parameters, suffixes)
+        return run_stage(stage, tasks, self.work / folder, self.here if here else self.execution)
 
     def one(
         self, name: str, work: Any, inputs: Sequence[Path], parameters: Mapping[str, Any], suffixes: tuple[str, ...] = (".npy",)
     ) -> Manifest:
         """A pass of one task, here."""
-        stage, execution = Stage(f"deduplicate: {name}", 2, work, parameters, suffixes), Execution(explain=self.execution.explain)
-        return run_stage(stage, [Task(name, tuple(inputs))], self.work / name, execution)
+        stage = Stage(f"deduplicate: {name}", 2, work, parameters, suffixes)
+        return run_stage(stage, [Task(name, tuple(inputs))], self.work / name, self.here)
 
     def partitioned(self, name: str, work: Any, inputs: Sequence[Path], size: int) -> list[Path]:
         """A pass over partitions of what takes `size` bytes together; their files."""

@@ -18,7 +18,7 @@ from megatron_snow.common.errors import UserError
 from megatron_snow.common.files import beside
 from megatron_snow.common.records import read_json, write_json
 from megatron_snow.corpus.deduplication.ranks import NEW
-from megatron_snow.corpus.deduplication.signed import DIGEST, RANK, Numbers, Shape, Signed
+from megatron_snow.corpus.deduplication.signed import DIGEST, RANK, Numbers, Shape, Signed, SignedRanges
 from megatron_snow.pipeline.tasks import input_digest
 
 DIGESTS = ".digests.npy"  # the content digest of every document, by number
@@ -36,11 +36,15 @@ class Unit:
     old: bool
 
     def read(self) -> Signed:
-        """Its documents; those that are not old rank behind all that are (`ranks_in`)."""
+        """Its documents."""
         return Signed.read(self.path)
 
+    def ranges(self) -> SignedRanges:
+        """Parts of it."""
+        return SignedRanges(self.path)
+
     def ranks_in(self, facts: Numbers) -> Numbers:
-        """The rank of some of its documents, from their facts: uint64[4, documents]."""
+        """The rank of some of its documents, from their facts, those that are not old behind all that are: uint64[4, documents]."""
         ranks = np.array(facts[RANK])
         if not self.old:
             ranks[0] |= NEW
@@ -91,12 +95,6 @@ def read_array(path: Path) -> NDArray[Any]:
 def bounds(partition: int, partitions: int) -> tuple[int, int]:
     """[low, high) of the 64-bit numbers of a partition."""
     return (partition << 64) // partitions, ((partition + 1) << 64) // partitions
-
-
-def cut(values: Numbers, low: int, high: int) -> slice:
-    """Where an ascending array is in [low, high)."""
-    start = np.searchsorted(values, np.uint64(low))
-    return slice(int(start), len(values) if high > int(NEW) * 2 - 1 else int(np.searchsorted(values, np.uint64(high))))
 
 
 def runs_of(values: NDArray[Any]) -> Iterator[NDArray[np.int64]]:
