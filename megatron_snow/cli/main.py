@@ -17,6 +17,7 @@ from megatron_snow.common.processes import interrupted_by_sigterm
 VERBS = (
     "run_recipe",
     "collect_corpus",
+    "language_report",
     "filter_corpus",
     "deduplicate_corpus",
     "redact_corpus",
