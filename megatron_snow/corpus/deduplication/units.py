@@ -86,6 +86,13 @@ def new_array(path: Path, shape: tuple[int, ...], dtype: Any = np.uint64) -> NDA
     return np.lib.format.open_memmap(path, "w+", dtype, shape)
 
 
+def count_up(array: NDArray[np.uint64]) -> None:
+    """0, 1, 2, ..., by parts: the whole would be held twice."""
+    for start in range(0, len(array), 1 << 20):
+        part = array[start : start + (1 << 20)]
+        part[:] = np.arange(start, start + len(part), dtype=np.uint64)
+
+
 def read_array(path: Path) -> NDArray[Any]:
     """An .npy file, mapped into memory where there is anything in it."""
     array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -112,7 +119,7 @@ def join_pairs(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, An
     units = units_of(plan)
     count = units[-1].first + units[-1].documents if units else 0
     survivors = new_array(beside(prefix, ".npy"), (count,))
-    survivors[:] = np.arange(count, dtype=np.uint64)
+    count_up(survivors)
     dropped = 0
     for path in files:
         documents, kept = read_array(path)
