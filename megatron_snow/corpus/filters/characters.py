@@ -7,7 +7,7 @@ fallback (about 20 MB/s).
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -65,21 +65,23 @@ def call(name: str, texts: Texts, rows: Rows, columns: int, *tables: NDArray[Any
     return out
 
 
-def text_at(texts: Texts, row: int) -> str:
-    """Text `row` as str."""
-    return body_at(texts, row).decode()
+def bodies_of(texts: Texts, rows: Rows, limit: int = 0) -> Iterator[bytes]:
+    """The texts of some rows as UTF-8, their first `limit` bytes where that is given."""
+    data = texts.data.data
+    for begin, end in zip(texts.offsets[rows].tolist(), texts.offsets[rows + 1].tolist()):
+        yield bytes(data[begin : min(end, begin + limit) if limit else end])
 
 
-def body_at(texts: Texts, row: int) -> bytes:
-    """Text `row` as UTF-8."""
-    return texts.data[texts.offsets[row] : texts.offsets[row + 1]].tobytes()
+def strings_of(texts: Texts, rows: Rows) -> Iterator[str]:
+    """The texts of some rows as str."""
+    return (body.decode() for body in bodies_of(texts, rows))
 
 
 def count_characters(texts: Texts, rows: Rows) -> Mapping[str, Values]:
     """COUNTED, and the shares and means that follow; NaN where there is nothing to divide by."""
     counts = call("msnow_scan", texts, rows, len(COUNTED), classes())
     if counts is None:
-        counts = table_of((counted_in(text_at(texts, row)) for row in rows), len(COUNTED))
+        counts = table_of(map(counted_in, strings_of(texts, rows)), len(COUNTED))
     values = dict(zip(COUNTED, counts.T.astype(np.float64)))
     visible = values["characters"] - values["blanks"]
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from megatron_snow.corpus.filters.characters import Rows, Values, call, classes, table_of, text_at
+from megatron_snow.corpus.filters.characters import Rows, Values, call, classes, strings_of, table_of
 from megatron_snow.pipeline import Texts
 
 EXPRESSIONS = (
@@ -24,7 +24,7 @@ def find_encoded(texts: Texts, rows: Rows) -> Mapping[str, Values]:
     """encoded_longest: characters of the longest match; encoded_share: those of all matches, of all characters."""
     counts = call("msnow_encoded", texts, rows, 3, classes())
     if counts is None:
-        counts = table_of((encoded_in(text_at(texts, row)) for row in rows), 3)
+        counts = table_of(map(encoded_in, strings_of(texts, rows)), 3)
     longest, total, characters = counts.T.astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         return {"encoded_longest": longest, "encoded_share": total / characters}

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from megatron_snow.corpus.filters.characters import Rows, Values, call, classes, table_of, text_at
+from megatron_snow.corpus.filters.characters import Rows, Values, call, classes, strings_of, table_of
 from megatron_snow.pipeline import Texts
 
 _MARKUP = re.compile(
@@ -27,7 +27,7 @@ def count_visible(texts: Texts, rows: Rows) -> Mapping[str, Values]:
     """visible_characters of HTML."""
     counts = call("msnow_visible", texts, rows, 1, classes())
     if counts is None:
-        counts = table_of((visible_in(text_at(texts, row)) for row in rows), 1)
+        counts = table_of(map(visible_in, strings_of(texts, rows)), 1)
     return {"visible_characters": counts[:, 0].astype(np.float64)}
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from megatron_snow.corpus.filters.characters import Rows, Values, text_at
+from megatron_snow.corpus.filters.characters import Rows, Values, strings_of
 from megatron_snow.pipeline import Texts
 
 # A comment; a docstring, which is what stands in three quotes at the start of a line; any other string, which stays.
@@ -60,7 +60,7 @@ def split(text: str) -> Split:
 
 def count_code(texts: Texts, rows: Rows) -> Mapping[str, Values]:
     """COUNTED of Python texts; shares are of code lines or of the characters of the code, NaN where there are none."""
-    table = np.array([_counted_in(text_at(texts, row)) for row in rows], np.float64).reshape(-1, len(COUNTED))
+    table = np.array(list(map(_counted_in, strings_of(texts, rows))), np.float64).reshape(-1, len(COUNTED))
     return dict(zip(COUNTED, table.T))
 
 

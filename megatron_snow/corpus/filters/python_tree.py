@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from megatron_snow.corpus.filters.characters import Rows, Values, text_at
+from megatron_snow.corpus.filters.characters import Rows, Values, strings_of
 from megatron_snow.pipeline import Texts
 
 COUNTED = ("parses", "functions", "trivial_functions", "classes", "class_variables", "variables")
@@ -27,7 +27,7 @@ def read_trees(texts: Texts, rows: Rows) -> Mapping[str, Values]:
     """COUNTED of Python texts: parses is 0 or 1, the rest NaN where it is 0."""
     with warnings.catch_warnings(), _no_collection():
         warnings.simplefilter("ignore")  # "\d" in a text that is none of ours
-        table = np.array([_counted_in(text_at(texts, row)) for row in rows], np.float64).reshape(-1, len(COUNTED))
+        table = np.array(list(map(_counted_in, strings_of(texts, rows))), np.float64).reshape(-1, len(COUNTED))
     return dict(zip(COUNTED, table.T))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from megatron_snow.corpus.filters.characters import Rows, Values, call, classes, small_letters, table_of, text_at
+from megatron_snow.corpus.filters.characters import Rows, Values, call, classes, small_letters, strings_of, table_of
 from megatron_snow.pipeline import Texts
 
 TOP, REPEATED = (2, 3, 4), (5, 6, 7, 8, 9, 10)  # words in an n-gram
@@ -26,7 +26,7 @@ def count_words(texts: Texts, rows: Rows) -> Mapping[str, Values]:
     columns = 2 + len(TOP) + len(REPEATED)
     counts = call("msnow_words", texts, rows, columns, classes(), small_letters())
     if counts is None:
-        counts = table_of((words_in(text_at(texts, row)) for row in rows), columns)
+        counts = table_of(map(words_in, strings_of(texts, rows)), columns)
     words, characters, *grams = counts.T.astype(np.float64)
     names = [*(f"top_{n}gram_share" for n in TOP), *(f"repeated_{n}gram_share" for n in REPEATED)]
     with np.errstate(divide="ignore", invalid="ignore"):
