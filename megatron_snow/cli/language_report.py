@@ -33,6 +33,6 @@ def run(args: argparse.Namespace) -> None:
     for section, other in (("by_ending", "usual"), ("by_source", "said")):
         known = report[section]
         if known["agree"] is not None:
-            print(f"{section.replace('_', ' ')}: {100 * known['agree']:.2f} % as linguist by name and content")
+            print(f"{section.replace('_', ' ')}: {100 * known['agree']:.2f} % are the language that linguist finds")
         for row in known["confusions"][:_SHOWN]:
             print(f"  {row['documents']:>9,}  {row['ending']:<10} {row[other]:<24} -> {row['linguist']}")

@@ -1,15 +1,12 @@
-"""How languages were told: linguist's answer for each document against its ending's usual one, and against what the source said."""
+"""How languages were told: linguist's answer for each document against the usual one of its ending, and against what the source said."""
 
 from __future__ import annotations
 
 import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
-
-import enry
 
 from megatron_snow.common.files import beside
 from megatron_snow.common.records import write_json
@@ -25,50 +22,42 @@ def language_report(inputs: Sequence[Path], output: Path, execution: Execution =
     """Write OUTPUT/languages.json and return it.
 
     documents: how many; by_ending and by_source: {agree: share, confusions: [{ending, usual or said, linguist, documents}]}, the
-    most frequent first. An ending's usual language is linguist's for a file of that name without content.
+    most frequent first. An ending's usual language is the one that most of its documents here have, so that `agree` is what
+    naming languages by endings alone would get at best.
     """
     manifest = run_stage(Stage("language-report", 1, compare_shard, suffixes=(".json",)), tasks_by_shard(inputs), output, execution)
     documents = manifest.counts.get("documents", 0)
-    report = {"documents": documents} | {f"by_{what}": _section(manifest.counts, what, documents) for what in _AGAINST}
+    rows = [(*key.split("\t"), count) for key, count in manifest.counts.items() if key != "documents"]
+    endings = [(ending, language, count) for what, ending, language, count in (row for row in rows if row[0] == "ending")]
+    usual = {ending: language for ending, language, _ in sorted(endings, key=lambda row: (row[2], row[1]))}  # the last is the largest
+    report = {
+        "documents": documents,
+        "by_ending": _section(
+            "usual", [(e, usual[e], language, count) for e, language, count in endings if language != usual[e]], documents
+        ),
+        "by_source": _section("said", [row[1:] for row in rows if row[0] == "source"], documents),
+    }
     write_json(output / REPORT, report)
     return report
 
 
-_AGAINST = {"ending": "usual", "source": "said"}
-
-
-def _section(counts: Mapping[str, int], what: str, documents: int) -> dict[str, Any]:
-    rows = [(key.split("\t")[1:], count) for key, count in counts.items() if key.startswith(f"{what}\t")]
-    confusions: list[dict[str, Any]] = [
-        {"ending": ending, _AGAINST[what]: other, "linguist": language, "documents": count}
-        for (ending, other, language), count in sorted(rows, key=lambda row: (-row[1], row[0]))
-    ]
-    agree = documents - sum(row["documents"] for row in confusions)
-    return {"agree": round(agree / documents, 6) if documents else None, "confusions": confusions}
+def _section(other: str, rows: Sequence[tuple[Any, ...]], documents: int) -> dict[str, Any]:
+    ordered = sorted(rows, key=lambda row: (-row[3], row))
+    confusions = [dict(zip(("ending", other, "linguist", "documents"), row)) for row in ordered]
+    return {"agree": round(1 - sum(row[3] for row in rows) / documents, 6) if documents else None, "confusions": confusions}
 
 
 def compare_shard(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) -> Mapping[str, int]:
-    """Task: a shard's confusions by ending, counted."""
+    """Task: a shard's languages by ending, and what the source said otherwise, counted."""
     counts: Counter[str] = Counter()
     for batch in batches_of(inputs[0], _COLUMNS, parameters.get("piece")):
         for path, said, content in zip(*(batch[name].to_pylist() for name in _COLUMNS)):
             counts["documents"] += 1
-            ending, usual = _usual(posixpath.basename(path or ""))
+            ending = " ".join(posixpath.splitext(path or "")[1].lower().split()) or _NONE  # a tab parts the key
             language = linguist_language(path or "", (content or "").encode()) or _NONE
-            if language != usual:
-                counts[f"ending\t{ending}\t{usual}\t{language}"] += 1
+            counts[f"ending\t{ending}\t{language}"] += 1
+            said = " ".join((said or "").split())
             if said and said != language:
                 counts[f"source\t{ending}\t{said}\t{language}"] += 1
     write_json(beside(prefix, ".json"), dict(sorted(counts.items())))
     return counts
-
-
-def _usual(name: str) -> tuple[str, str]:
-    """(ending, its usual language); of a file without an ending the name is looked at."""
-    ending = posixpath.splitext(name)[1].lower()
-    return (ending, _usual_of(f"name{ending}")) if ending else (_NONE, _usual_of(name))
-
-
-@lru_cache(1 << 16)
-def _usual_of(name: str) -> str:
-    return next(iter(enry.get_languages(name, b"")), _NONE)

@@ -20,6 +20,7 @@ DOCUMENTS = [
     ("bin/run", "Shell", "#!/bin/sh\necho\n"),
     ("Makefile", "", "all:\n"),
     ("e.unheard-of", "Python", "x\n"),
+    ("f.a\tb", "", "x\n"),
 ]
 
 
@@ -33,16 +34,16 @@ def test_confusions_are_counted(shards: list[Path], tmp_path: Path) -> None:
     report = language_report(shards, tmp_path / "out")
     assert report == language_report(shards, tmp_path / "two", Execution("pool", 2))
     assert report == json.loads((tmp_path / "out" / REPORT).read_text())
-    assert report["documents"] == 7
+    assert report["documents"] == 8
     assert report["by_ending"] == {
-        "agree": round(4 / 7, 6),
+        "agree": round(6 / 8, 6),
         "confusions": [
-            {"ending": ".h", "usual": "C", "linguist": "C++", "documents": 2},
-            {"ending": "(none)", "usual": "(none)", "linguist": "Shell", "documents": 1},
+            {"ending": "(none)", "usual": "Shell", "linguist": "Makefile", "documents": 1},
+            {"ending": ".h", "usual": "C++", "linguist": "C", "documents": 1},
         ],
     }
     assert report["by_source"] == {
-        "agree": round(5 / 7, 6),
+        "agree": round(6 / 8, 6),
         "confusions": [
             {"ending": ".h", "said": "C", "linguist": "C++", "documents": 1},
             {"ending": ".unheard-of", "said": "Python", "linguist": "(none)", "documents": 1},
@@ -52,7 +53,7 @@ def test_confusions_are_counted(shards: list[Path], tmp_path: Path) -> None:
 
 def test_the_verb_prints_the_largest(shards: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_verb("language_report", ["--input", str(shards[0].parent), "--output", str(tmp_path / "out")]) == 0
-    assert ".h         C                        -> C++" in capsys.readouterr().out
+    assert ".h         C++                      -> C" in capsys.readouterr().out
 
 
 def test_nothing_to_compare(write_shard: Callable[..., Path], tmp_path: Path) -> None:
