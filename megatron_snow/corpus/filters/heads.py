@@ -14,7 +14,7 @@ from megatron_snow.pipeline import Texts
 _BYTES_A_CHARACTER = 4  # at most
 # What go-enry is given it copies, and it tries a dozen expressions on the whole path: 30 us a document, 5 with what it needs.
 _READ_WHOLE = (".js", ".css", ".xml", ".yml", ".ps", ".eps", ".pfa")  # of others it reads 40 lines at most
-_LINES_READ = 64
+_LINES_READ, _SHORT = 64, 16_000  # bytes that are copied sooner than cut
 _TELLING = ("Pods/", "Carthage/", "node_modules/", "vendor/", "Godeps/", "__generated__/", ".pnp.", ".zep.")  # folders it looks for
 
 
@@ -36,7 +36,8 @@ def measure(statistic: str, texts: Texts, paths: Sequence[str | None], rows: Row
 def for_enry(path: str, body: bytes) -> tuple[str, bytes]:
     """The parts of a path and a text that decide what go-enry says of them."""
     name = path if any(folder in path for folder in _TELLING) else path.rpartition("/")[2]
-    return name, body if name.lower().endswith(_READ_WHOLE) else first_lines(body, _LINES_READ)
+    whole = len(body) < _SHORT or name.lower().endswith(_READ_WHOLE)
+    return name, body if whole else first_lines(body, _LINES_READ)
 
 
 def _phrases_in_heads(texts: Texts, rows: Rows, options: Mapping[str, Any]) -> Values:
