@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from megatron_snow.config import Corpus, Source
 from megatron_snow.corpus.licences import from_debian_copyright, kind_of, licence_map
 from megatron_snow.corpus.licences.debian import from_name, stanzas_of
+from megatron_snow.corpus.stages import collect
+from megatron_snow.pipeline import read_documents, shards_in
 
 DOCUMENTS = Path("/usr/share/doc")
+EIGEN = sorted(Path.home().glob(".cache/megatron_snow/repositories/archives/debian/libeigen3-dev_*.deb"))
 DEP5 = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 Upstream-Name: thing
 
@@ -90,3 +94,14 @@ def test_copyright_files_of_this_system() -> None:
     assert kinds["permissive"] > 20
     assert kinds["copyleft"] > 20
     assert kinds["unknown"] < sum(kinds.values()) / 4
+
+
+@pytest.mark.skipif(not EIGEN, reason="benchmarks/fetch_repositories.py has not fetched libeigen3-dev")
+def test_a_package_of_mixed_licences(tmp_path: Path) -> None:
+    """Eigen is under the MPL, with parts under the LGPL, BSD and MINPACK's terms, which its files and DEP-5 stanzas say."""
+    collect(Corpus(sources=(Source("archive", str(EIGEN[0])),)), 1, tmp_path / "out")
+    rows = [row for shard in shards_in(tmp_path / "out") for row in read_documents(shard, ["path", "licence", "licence_kind"])]
+    licences = Counter(row["licence"] for row in rows)
+    assert licences.most_common(1)[0][0] == "MPL-2.0"
+    assert {"BSD-3-Clause", "LGPL-2.1-only"} <= set(licences)
+    assert Counter(row["licence_kind"] for row in rows)["unlicensed"] == 0

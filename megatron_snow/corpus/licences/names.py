@@ -17,7 +17,7 @@ _SPDX = {
     "artistic": "Artistic-1.0-Perl", "bsd": "BSD-3-Clause", "bsd-license": "BSD-3-Clause", "bsd-2-clause": "BSD-2-Clause",
     "bsd-3-clause": "BSD-3-Clause", "bsd-3-clause-license": "BSD-3-Clause", "3-clause-bsd-license": "BSD-3-Clause",
     "bsd-3": "BSD-3-Clause", "bsd-2": "BSD-2-Clause",
-    "bsl": "BSL-1.0", "boost": "BSL-1.0", "cc0": "CC0-1.0", "pd": "public-domain", "new-bsd": "BSD-3-Clause", "expat": "MIT",
+    "bsl": "BSL-1.0", "boost": "BSL-1.0", "boost-1.0": "BSL-1.0", "cc0": "CC0-1.0", "pd": "public-domain", "new-bsd": "BSD-3-Clause", "expat": "MIT",
     "isc": "ISC", "isc-license": "ISC", "isc-license-(iscl)": "ISC", "mit": "MIT", "mit/x11": "MIT", "mit-license": "MIT",
     "mozilla-public-license-2.0-(mpl-2.0)": "MPL-2.0", "mpl-2": "MPL-2.0", "mpl-2.0": "MPL-2.0", "psf": "PSF-2.0",
     "psf-2": "PSF-2.0", "python-software-foundation-license": "PSF-2.0", "zlib": "Zlib",
