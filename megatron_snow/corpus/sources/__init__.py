@@ -30,8 +30,8 @@ _LISTERS: dict[str, Callable[[Source], Iterator[Part]]] = {
 }
 _READERS: dict[str, Reader] = {"files": read_files, "archive": read_archive, "jsonl": read_jsonl, "parquet": read_parquet}
 
-# What follows the name in an archive's file name: "-1.2.tar.gz", "_1.0-2_all.deb", "@v1.0.zip".
-_VERSION = re.compile(r"[-_@]v?\d.*$")
+# The version in an archive's file name: "-1.2.tar.gz", "@v1.0-beta.zip", "_1.0-2_all.deb", "-1.0-py3-none-any.whl".
+_VERSION = re.compile(r"(?:(?:_|%3[aA])\d.*_[a-z0-9]+|[-@]v?\d+(?:(?:\.[\w+~]+)+(?:-[\w.+~-]*)?)?)$")
 
 
 def list_parts(sources: Iterable[Source]) -> Iterator[Part]:

@@ -91,7 +91,7 @@ class _Survey:
         name = part.repository if part.named else self.package.name or part.repository
         path = raw.path.removeprefix(self.top)
         package = self.package
-        return replace(raw, repository=name + part.suffix, path=path, licences=self.map, revision=package.revision, date=package.date)
+        return raw._replace(repository=name + part.suffix, path=path, licences=self.map, revision=package.revision, date=package.date)
 
     def close(self) -> None:
         """No more entries: the licences by folder, and the top folder that all files share."""

@@ -8,7 +8,7 @@ that the order can be drawn and full languages be skipped before anything is rea
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -69,15 +69,14 @@ class Part:
 NO_LICENCES = LicenceMap()
 
 
-@dataclass(frozen=True)
-class RawFile:
+class RawFile(NamedTuple):
     """A file as a source gives it. `dropped` names the rule where it was not read."""
 
     repository: str
     path: str
     provenance: str
     data: bytes | str = b""
-    licences: LicenceMap = field(default=NO_LICENCES)  # of its repository
+    licences: LicenceMap = NO_LICENCES  # of its repository
     licence_kind: str = ""  # where the source says it
     language: str = ""  # where the source says it
     dropped: str = ""
