@@ -17,7 +17,7 @@ import argparse
 from dataclasses import replace
 from typing import get_args, get_type_hints
 
-from megatron_snow.cli.corpus_arguments import add_corpus_arguments, add_options, job_of, print_counts, with_options
+from megatron_snow.cli.corpus_arguments import add_corpus_arguments, add_options, finish, job_of, with_options
 from megatron_snow.common.errors import UserError, nearest
 from megatron_snow.config import Corpus, Source
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     sources = tuple(_source(text) for text in args.source)
     job = job_of(args, "collect-corpus", lambda corpus: replace(with_options(corpus, args), sources=sources or corpus.sources))
     output = job.output("collected")
-    print_counts(collect(job.corpus, job.seed, output, job.execution), output)
+    finish(job, collect(job.corpus, job.seed, output, job.execution), output)
 
 
 def _source(text: str) -> Source:

@@ -24,6 +24,7 @@ class Job:
     corpus: Corpus
     seed: int
     execution: Execution
+    json_lines: bool
     workspace: Workspace | None  # with --recipe
     files: list[Path]  # with --input
     folder: Path | None  # --output without --recipe
@@ -49,8 +50,9 @@ def add_corpus_arguments(parser: argparse.ArgumentParser, *, reads_shards: bool 
     add_recipe_arguments(parser, required=False)
     if reads_shards:
         parser.add_argument(
-            "--input", nargs="+", default=[], metavar="GLOB", help="Parquet shards or folders of them, in place of a recipe's"
+            "--input", nargs="+", default=[], metavar="GLOB", help="Parquet or JSONL (.gz, .zst) files or folders of shards, not a recipe's"
         )
+    parser.add_argument("--jsonl", action="store_true", help="also write the shards as OUTPUT/jsonl/SHARD.jsonl.zst")
     add_execution_arguments(parser)
 
 
@@ -106,6 +108,7 @@ def job_of(args: argparse.Namespace, verb: str, adapt: Callable[[Corpus], Corpus
         corpus,
         seed if seed is not None else recipe.seed if recipe else _SEED,
         execution_of(args, recipe),
+        args.jsonl,
         workspace,
         files_of(patterns) if patterns else [],
         None if args.recipe else Path(args.output),
@@ -126,8 +129,8 @@ def execution_of(args: argparse.Namespace, recipe: Recipe | None = None) -> Exec
     return Execution(args.executor or (recipe.executor if recipe else "pool"), workers, options, args.explain)
 
 
-def print_counts(manifest: Manifest, output: Path) -> None:
-    """What came out, and what was dropped by which rule."""
+def finish(job: Job, manifest: Manifest, output: Path) -> None:
+    """Print what came out and what was dropped by which rule; write the shards as JSONL where that was asked for."""
     counts = manifest.counts
     kept, size = counts.get("kept", 0), counts.get("kept_bytes", 0)
     print(
@@ -136,3 +139,7 @@ def print_counts(manifest: Manifest, output: Path) -> None:
     for key, count in counts.items():
         if key.startswith("dropped:") and key.count(":") == 1:
             print(f"  {count:>9,}  dropped by {key.removeprefix('dropped:')}")
+    if job.json_lines:
+        from megatron_snow.corpus.export import export_json_lines
+
+        export_json_lines(output, job.execution)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from megatron_snow.cli.corpus_arguments import add_corpus_arguments, add_options, job_of, print_counts, with_options
+from megatron_snow.cli.corpus_arguments import add_corpus_arguments, add_options, finish, job_of, with_options
 from megatron_snow.config import Decontamination
 
 HELP = "drop documents that hold text of a benchmark"
@@ -33,5 +33,5 @@ def run(args: argparse.Namespace) -> None:
 
     job = job_of(args, "decontaminate-corpus", lambda corpus: replace(corpus, decontamination=with_options(corpus.decontamination, args)))
     output = job.output("decontaminated")
-    print_counts(decontaminate(job.corpus, job.inputs("redacted"), output, job.execution), output)
+    finish(job, decontaminate(job.corpus, job.inputs("redacted"), output, job.execution), output)
     print(table_of(read_json(output / REPORT)))

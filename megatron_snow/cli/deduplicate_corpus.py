@@ -15,7 +15,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from megatron_snow.cli.corpus_arguments import add_corpus_arguments, add_options, job_of, print_counts, with_options
+from megatron_snow.cli.corpus_arguments import add_corpus_arguments, add_options, finish, job_of, with_options
 from megatron_snow.config import Corpus, NearDuplicates
 
 HELP = "keep one of each set of equal or similar documents"
@@ -41,4 +41,4 @@ def run(args: argparse.Namespace) -> None:
     job = job_of(args, "deduplicate-corpus", adapt)
     output = job.output("deduplicated")
     against = [Path(folder) for folder in args.against]
-    print_counts(deduplicate(job.corpus, job.inputs("filtered"), output, job.execution, against), output)
+    finish(job, deduplicate(job.corpus, job.inputs("filtered"), output, job.execution, against), output)

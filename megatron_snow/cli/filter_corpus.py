@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from megatron_snow.cli.corpus_arguments import add_corpus_arguments, add_options, job_of, print_counts, with_options
+from megatron_snow.cli.corpus_arguments import add_corpus_arguments, add_options, finish, job_of, with_options
 from megatron_snow.common.errors import UserError
 from megatron_snow.config import Filters
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
 
     job = job_of(args, "filter-corpus", lambda corpus: replace(corpus, filters=filters(corpus.filters)))
     output = job.output("filtered")
-    print_counts(filter_documents(job.corpus, job.inputs("collected"), output, job.execution), output)
+    finish(job, filter_documents(job.corpus, job.inputs("collected"), output, job.execution), output)
 
 
 def _thresholds(texts: list[str]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from megatron_snow.cli.corpus_arguments import add_corpus_arguments, add_options, job_of, print_counts, with_options
+from megatron_snow.cli.corpus_arguments import add_corpus_arguments, add_options, finish, job_of, with_options
 from megatron_snow.common.errors import UserError
 from megatron_snow.config import Corpus
 
@@ -37,4 +37,4 @@ def run(args: argparse.Namespace) -> None:
     held_out = Path(args.held_out) if args.held_out else job.workspace.corpus("held_out") if job.workspace else output.with_name("held_out")
     if held_out.resolve() == output.resolve():
         raise UserError(f"--held-out {held_out}: is --output itself; give it another folder")
-    print_counts(group(job.corpus, job.seed, job.inputs("decontaminated"), output, held_out, job.execution), output)
+    finish(job, group(job.corpus, job.seed, job.inputs("decontaminated"), output, held_out, job.execution), output)

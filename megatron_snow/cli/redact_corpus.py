@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from megatron_snow.cli.corpus_arguments import add_corpus_arguments, add_options, job_of, print_counts, with_options
+from megatron_snow.cli.corpus_arguments import add_corpus_arguments, add_options, finish, job_of, with_options
 from megatron_snow.config import Redaction
 
 HELP = "replace secrets, e-mail and IP addresses by stand-ins"
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     job = job_of(args, "redact-corpus", lambda corpus: replace(corpus, redaction=with_options(corpus.redaction, args)))
     output = job.output("redacted")
     manifest = redact(job.corpus, job.inputs("deduplicated"), output, job.execution)
-    print_counts(manifest, output)
+    finish(job, manifest, output)
     for key, count in manifest.counts.items():
         if key.startswith("redacted:") and key.count(":") == 1:
             print(f"  {count:>9,}  {key.removeprefix('redacted:')} replaced")

@@ -22,7 +22,7 @@ tokenizer: {{vocab_size: 300}}
 training: {{global_batch_size: 1, micro_batch_size: 1}}
 phases: [{{name: general, data: [{{dataset: general}}], tokens: 16, lr: {{shape: constant, peak: 1.0e-3}}}}]
 """
-VERBS = ("collect_corpus", "filter_corpus", "deduplicate_corpus", "decontaminate_corpus", "group_corpus")
+VERBS = ("collect_corpus", "filter_corpus", "deduplicate_corpus", "redact_corpus", "decontaminate_corpus", "group_corpus")
 
 
 def test_files_in_folder_out(checkouts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
