@@ -39,6 +39,7 @@ def write_report(output: Path, manifest: Manifest) -> None:
             "documents_hit": len(documents[name]),
             "hits": {kind: hits[name][kind] for kind in KINDS},
             "most_hit": [{"task": task, "documents": len(found)} for task, found in most],
+            "semantic": {kind: manifest.counts.get(f"semantic:{name}:{kind}", 0) for kind in ("renamed", "similar")},
         }
     write_json(output / REPORT, {"documents": _documents(manifest.counts), "benchmarks": entries})
 
@@ -50,19 +51,12 @@ def _documents(counts: Mapping[str, int]) -> dict[str, int]:
 
 def table_of(report: Mapping[str, Any]) -> str:
     """The report as text for a terminal."""
-    head = ("benchmark", "problems", "tasks hit", "documents", *KINDS, "trivial")
-    rows = [
-        (
-            name,
-            *map(
-                str,
-                (entry["problems"], entry["tasks_hit"], entry["documents_hit"], *entry["hits"].values(), sum(entry["trivial"].values())),
-            ),
-        )
-        for name, entry in report["benchmarks"].items()
-    ]
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.rjust(width) if k else cell.ljust(width) for k, (cell, width) in enumerate(zip(row, widths)))
-        for row in (head, *rows)
-    )
+    head = ("benchmark", "problems", "tasks hit", "documents", *KINDS, "semantic", "trivial")
+    rows = [head, *(_row(name, entry) for name, entry in report["benchmarks"].items())]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows)
+
+
+def _row(name: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
+    sums = [sum(entry[key].values()) for key in ("semantic", "trivial")]
+    return (name, *map(str, (entry["problems"], entry["tasks_hit"], entry["documents_hit"], *entry["hits"].values(), *sums)))

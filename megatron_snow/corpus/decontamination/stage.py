@@ -1,11 +1,11 @@
 """The decontamination stage: needles of all benchmarks, a task a shard, and what was found.
 
-OUTPUT/benchmarks.lock.json says which files the corpus was cleaned of, OUTPUT/report.json what they hit.
+OUTPUT/benchmarks.lock.json says which files the corpus was cleaned of, OUTPUT/report.json what they hit, and with
+`corpus.decontamination.semantic` OUTPUT/semantic.jsonl which functions that stay are like a solution.
 """
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 
@@ -16,7 +16,16 @@ from megatron_snow.config import Corpus, Decontamination
 from megatron_snow.corpus.decontamination.lock import LOCK, check_lock
 from megatron_snow.corpus.decontamination.needles import name_of
 from megatron_snow.corpus.decontamination.report import write_report
-from megatron_snow.corpus.decontamination.search import HITS, LOCKED, NEEDLES, RUNS, decontaminate_shard, read_needles
+from megatron_snow.corpus.decontamination.search import (
+    HITS,
+    LOCKED,
+    NEEDLES,
+    PROGRAMS,
+    RUNS,
+    SEMANTIC,
+    decontaminate_shard,
+    read_needles,
+)  # fmt: skip
 from megatron_snow.corpus.outcome import REJECTS, gather_rejects
 from megatron_snow.pipeline import INLINE, WORK, Execution, Stage, Task, run_stage, tasks_by_shard
 from megatron_snow.tasks import benchmark_path
@@ -30,14 +39,23 @@ def decontaminate(corpus: Corpus, inputs: list[Path], output: Path, execution: E
     started = time.monotonic()
     wanted, samples = corpus.decontamination, corpus.filters.rejects
     folder = _read_needles(wanted, output / WORK / "needles", execution)
-    stage = Stage("decontaminate", 3, decontaminate_shard, {"ngram": wanted.ngram, "samples": samples}, (".parquet", HITS, REJECTS))
-    tasks = tasks_by_shard(inputs, also=[folder / f"needles{suffix}" for suffix in (NEEDLES, RUNS)])
+    read = (NEEDLES, RUNS, *([PROGRAMS] if wanted.semantic else []))
+    written = (".parquet", HITS, REJECTS, *([SEMANTIC] if wanted.semantic else []))
+    stage = Stage("decontaminate", 3, decontaminate_shard, {"ngram": wanted.ngram, "samples": samples}, written)
+    tasks = tasks_by_shard(inputs, also=[folder / f"needles{suffix}" for suffix in read])
     manifest = run_stage(stage, tasks, output, execution, started)
-    with atomic_file(output / LOCK, "wb") as file, open(folder / f"needles{LOCKED}", "rb") as written:
-        shutil.copyfileobj(written, file)
+    _gather([folder / f"needles{LOCKED}"], output / LOCK)
+    if wanted.semantic:
+        _gather([output / f"{task.name}{SEMANTIC}" for task in tasks], output / SEMANTIC.removeprefix("."))
     gather_rejects(output, samples)
     write_report(output, manifest)
     return manifest
+
+
+def _gather(parts: list[Path], path: Path) -> None:
+    with atomic_file(path, "wb") as file:
+        for part in parts:
+            file.write(part.read_bytes())
 
 
 def _read_needles(wanted: Decontamination, folder: Path, execution: Execution) -> Path:
@@ -49,6 +67,6 @@ def _read_needles(wanted: Decontamination, folder: Path, execution: Execution) -
     if wanted.lock:
         check_lock(wanted.lock, names, paths)
     parameters = {"benchmarks": names, "ngram": wanted.ngram}
-    stage = Stage("decontaminate: needles", 3, read_needles, parameters, (NEEDLES, RUNS, LOCKED))
+    stage = Stage("decontaminate: needles", 3, read_needles, parameters, (NEEDLES, RUNS, LOCKED, PROGRAMS))
     run_stage(stage, [Task("needles", tuple(paths))], folder, Execution(explain=execution.explain))
     return folder
