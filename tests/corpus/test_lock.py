@@ -285,3 +285,15 @@ def test_an_index_tells_digests_apart_that_begin_alike(write_shard: Callable[...
     assert wanted.with_content(text_digest("x = 2\n")) == [2]
     assert wanted.with_name("a/b", "a.py") == [0, 1, 2]
     assert wanted.with_name("a/c", "a.py") == []
+
+
+def test_the_verbs(sources: Path, shards: list[Path], lock: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "corpus.lock"
+    assert run_verb("lock_corpus", ["--input", str(shards[0].parent), "--output", str(output)]) == 0
+    assert output.read_bytes() == lock.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus.lock"]  # nothing of the work is left
+    places = [f"folder:{sources / 'checkouts'}", f"archive:{sources / '*.tar.gz'}", f"jsonl:{sources / 'others.jsonl'}"]
+    arguments = ["--lock", str(output), "--output", str(tmp_path / "out"), *(word for place in places for word in ("--source", place))]
+    assert run_verb("restore_corpus", arguments) == 0
+    assert f"{len(shards)} of {len(shards)} shards byte for byte" in capsys.readouterr().out
+    assert_same_bytes(shards, tmp_path / "out")
