@@ -59,6 +59,8 @@ def batches_of(path: Path, columns: Sequence[str] | None = None, piece: Piece = 
     """
     if json_lines.is_json_lines(path):
         for table in json_lines.tables_of(path, piece["bytes"] if piece else None, BATCH_BYTES):
+            if not holds_documents(table.column_names):
+                require(["content"], table.column_names, path)
             yield conform(table, columns, path)
         return
     try:
@@ -72,6 +74,7 @@ def batches_of(path: Path, columns: Sequence[str] | None = None, piece: Piece = 
             for number in groups:
                 for batch in file.iter_batches(_rows_a_batch(file.metadata.row_group(number)), row_groups=[number], columns=wanted):
                     table = pa.Table.from_batches([batch])
+                    table.validate(full=True)  # that text is UTF-8: a file of others may hold anything
                     yield conform(table, columns, path) if documents else table.select(columns or names)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
