@@ -97,6 +97,8 @@ def test_rows_are_those_asked_for_and_slices_start_where_they_do() -> None:
     assert values["characters"].tolist() == [4, 4]
     assert values["lines"].tolist() == [1, 2]
     assert np.isnan(characters.count_characters(column, np.array([1]))["alphanumeric_share"][0])
+    many = texts_of(pa.array(["a" * n for n in range(4000)]))
+    assert characters.count_characters(many, np.arange(4000)[::8])["characters"].tolist() == list(range(0, 4000, 8))
 
 
 @pytest.mark.parametrize("profile", ["starcoder", "starcoder2", "opencoder-python"])

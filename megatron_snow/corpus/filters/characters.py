@@ -60,7 +60,8 @@ def call(name: str, texts: Texts, rows: Rows, columns: int, *tables: NDArray[Any
     if native is None:
         return None
     out = np.empty((len(rows), columns), np.int64)
-    inputs = [_pointer(array) for array in (texts.data, texts.offsets, np.ascontiguousarray(rows, np.int64))]
+    arrays = (texts.data, texts.offsets, np.ascontiguousarray(rows, np.int64))  # named, or a copy is gone before it is read
+    inputs = [_pointer(array) for array in arrays]
     getattr(native, name)(*inputs, ctypes.c_int64(len(rows)), *(_pointer(table) for table in tables), _pointer(out))
     return out
 
