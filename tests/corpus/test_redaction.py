@@ -32,6 +32,7 @@ def detectors(text: str) -> list[str]:
     [
         ("# by Ann Lee <ann.lee@acme-tools.org>, 2011", "# by Ann Lee <user1@example.com>, 2011"),
         ('{"email": "ann+x@mail.acme.co.uk"}', '{"email": "user1@example.com"}'),
+        ("// Author: ann@acme.org (Ann Lee)", "// Author: user1@example.com (Ann Lee)"),
         ("ann@acme.org bob@acme.org ANN@acme.org", "user1@example.com user2@example.com user1@example.com"),
         ('perl = "ann@acme.org\\n"', 'perl = "user1@example.com\\n"'),
         (r'"ok\nann@acme.org\tbob@acme.org"', r'"ok\nuser1@example.com\tuser2@example.com"'),
@@ -168,7 +169,8 @@ def test_token_that_goes_on_is_none() -> None:
 
 @pytest.mark.parametrize("name", ["api_key", "SECRET_KEY", "clientSecret", "auth-token", "db_password"])
 @pytest.mark.parametrize(
-    "form", ['{} = "{}"', "'{}': '{}',", "{} := `{}`", "export {}={}", "{}: {}", 'let {}: string = "{}"', 'set("{}", "{}")']
+    "form",
+    ['{} = "{}"', "'{}': '{}',", "{} := `{}`", "export {}={}", "{}: {}", 'let {}: string = "{}"', 'set("{}", "{}")', '#define {} "{}"'],
 )
 def test_random_string_given_to_a_secret_name(name: str, form: str) -> None:
     value = "q7Zp2Xv9KtR4mWs8Yb3N"

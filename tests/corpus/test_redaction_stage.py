@@ -100,7 +100,7 @@ def python_files(*folders: str) -> Iterator[tuple[Path, str]]:
             try:
                 text = path.read_text(encoding="utf-8")
                 ast.parse(text)
-            except (SyntaxError, UnicodeDecodeError, ValueError, RecursionError):
+            except (SyntaxError, ValueError, RecursionError, OSError):
                 continue
             yield path, text
 

@@ -15,7 +15,7 @@ Span = tuple[int, int]
 
 # RFC 5321's common form. After it no "(", "[" or "=": `a@b.to(x)` is a matrix product, `x@y.id = 1` an attribute.
 _EMAIL = re.compile(
-    rb"(?<![\w.+%/-])[\w+%-]+(?:\.[\w+%-]+)*@((?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+([a-z]{2,12}))(?![\w-]|\.\w|\s*[(\[=])",
+    rb"(?<![\w.+%/-])[\w+%-]+(?:\.[\w+%-]+)*@((?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+([a-z]{2,12}))(?![\w(\[-]|\.\w| ?=[^=])",
     re.IGNORECASE,
 )
 # Top-level domains of addresses in code: every country's has two letters; of the others, those that mail is sent from.

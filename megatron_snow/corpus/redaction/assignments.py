@@ -24,8 +24,9 @@ HINTS = (
 LEAST = 16  # characters of a random string
 
 _NAME = rb"(?:secret|passw|passphrase|pwd|token|credential|(?:api|access|auth|private|account|encryption|signing)[_-]?key)[\w-]{0,30}"
+# An operator, a call, a pair, or white space alone: `#define API_KEY "..."`, `set -x API_KEY "..."`.
 _QUOTED = re.compile(
-    _NAME + rb"['\"`\]\)]{0,3}(?:\s{0,4}:\s{0,4}[\w.\[\]<>]{1,24})?\s{0,24}(?::=|=>|={1,3}|:|\(|,)\s{0,8}[brfu@]{0,2}(['\"`])"
+    _NAME + rb"['\"`\]\)]{0,3}(?:\s{0,4}:\s{0,4}[\w.\[\]<>]{1,24})?\s{0,24}(?::=|=>|={1,3}|:|\(|,|(?<=\s))\s{0,8}[brfu@]{0,2}(['\"`])"
     rb"([!#-&(-;=?-\[\]^_a-z|~]{16,512})\1",
     re.IGNORECASE,
 )
