@@ -154,7 +154,7 @@ class _Corpus:
 def _same(codes: Numbers, pieces: Pieces) -> NDArray[np.float64]:
     """Tokens of each piece's sequence that have the piece's code."""
     _, keys = np.unique(pieces.sequences * (int(codes.max(initial=0)) + 1) + codes, return_inverse=True)
-    return np.bincount(keys, pieces.tokens)[keys] if len(keys) else np.zeros(0)
+    return np.bincount(keys, pieces.tokens)[keys].astype(np.float64)
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[Numbers, list[str]]:
