@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import Manifest
@@ -14,7 +16,7 @@ from megatron_snow.corpus.collection import cap_repositories, in_seeded_order, r
 from megatron_snow.corpus.opt_out import read_opt_out
 from megatron_snow.corpus.selection import Room, Selection, next_round, select_blocks
 from megatron_snow.corpus.sources import Part, list_parts
-from megatron_snow.pipeline import INLINE, WORK, Execution, Stage, Task, run_stage
+from megatron_snow.pipeline import INLINE, WORK, Execution, Stage, Task, folder_of_ours, run_stage
 
 
 def collect(corpus: Corpus, seed: int, output: Path, execution: Execution = INLINE) -> Manifest:
@@ -30,8 +32,20 @@ def collect(corpus: Corpus, seed: int, output: Path, execution: Execution = INLI
     room = Room(corpus.max_bytes, _bytes_of(corpus, corpus.max_language_share), _bytes_of(corpus, corpus.max_repository_share))
     parts, dropped = cap_repositories(parts, room.max_repository_bytes or corpus.max_bytes, corpus.languages)
     selection = Selection(room, dropped)
-    _read_until_full(corpus, write_listing(parts, output / WORK / "listing"), selection, output / WORK, execution)
-    return run_stage(Stage("collect", 2, select_blocks, room.limits), selection.tasks(), output, execution, started)
+    with _listed(parts, output, execution) as listing:
+        _read_until_full(corpus, listing, selection, output / WORK, execution)
+        return run_stage(Stage("collect", 2, select_blocks, room.limits), selection.tasks(), output, execution, started)
+
+
+@contextmanager
+def _listed(parts: list[Part], output: Path, execution: Execution) -> Iterator[list[Path]]:
+    """The blocks to read as files of OUTPUT/work/listing, which no other run changes; under --explain of a folder that goes again."""
+    if execution.explains:
+        with TemporaryDirectory() as folder:
+            yield write_listing(parts, Path(folder) / "listing")
+    else:
+        with folder_of_ours(output):
+            yield write_listing(parts, output / WORK / "listing")
 
 
 def _bytes_of(corpus: Corpus, share: float) -> int:
@@ -51,7 +65,7 @@ def _read_until_full(corpus: Corpus, listing: list[Path], selection: Selection, 
             selection.add(blocks / f"{path.stem}.parquet")
         position, number = position + len(new), number + 1
     selection.add_unread(listing[position:])
-    for stale in sorted(work.glob("round-*"))[number:]:  # of a run with a larger limit
+    for stale in [] if execution.explains else sorted(work.glob("round-*"))[number:]:  # of a run with a larger limit
         shutil.rmtree(stale)
 
 
@@ -67,6 +81,5 @@ def _reading_task(corpus: Corpus, path: Path, full_languages: Sequence[str] = ()
 
 def _collect_all(corpus: Corpus, parts: list[Part], output: Path, execution: Execution) -> Manifest:
     """Without a limit nothing is chosen: each block is a shard."""
-    listing = write_listing(parts, output / WORK / "listing")
-    tasks = [_reading_task(corpus, path) for path in listing]
-    return run_stage(_reading(corpus), tasks, output, execution)
+    with _listed(parts, output, execution) as listing:
+        return run_stage(_reading(corpus), [_reading_task(corpus, path) for path in listing], output, execution)

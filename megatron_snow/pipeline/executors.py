@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from megatron_snow.common.errors import UserError
+from megatron_snow.common.explain import is_explaining
 from megatron_snow.pipeline.attempts import attempt
 
 Item = TypeVar("Item")
@@ -31,6 +32,11 @@ class Execution:
     workers: int = 1  # processes of a pool, array tasks at a time on Slurm, tasks at a time on Ray
     options: Mapping[str, str] = field(default_factory=dict)  # of Slurm (partition, account, time, ...) or Ray (address, ...)
     explain: bool = False  # say why tasks would run, and run nothing
+
+    @property
+    def explains(self) -> bool:
+        """Whether nothing may run or be written: by `explain`, or within `explaining()`."""
+        return self.explain or is_explaining()
 
 
 INLINE = Execution()

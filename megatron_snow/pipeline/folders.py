@@ -30,6 +30,7 @@ def folder_of_ours(output: Path) -> Iterator[None]:
     it between two passes. Tasks of a run that was killed are waited for: Slurm's are cancelled.
     """
     folder = output.resolve()
+    nested = folder in _held and folder.parent.name != WORK
     if folder not in _held:
         lock = FolderLock(folder, "stage", leave=False)
         lock.acquire()
@@ -43,7 +44,8 @@ def folder_of_ours(output: Path) -> Iterator[None]:
     finally:
         (folder / _TASKS).unlink(missing_ok=True)
         passes = [path for path in _held if path.parent == folder / WORK]
-        for path in passes if ended and folder.parent.name == WORK else [*passes, folder]:
+        kept = nested or (ended and folder.parent.name == WORK)
+        for path in passes if kept else [*passes, folder]:
             _held.pop(path).release()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from megatron_snow.common.checksums import value_digest
 from megatron_snow.common.errors import UserError
-from megatron_snow.common.explain import WouldRun, is_explaining
+from megatron_snow.common.explain import WouldRun
 from megatron_snow.common.files import beside
 from megatron_snow.common.progress import progress_bar
 from megatron_snow.common.records import MANIFEST, Manifest, read_json, read_manifest
@@ -53,7 +53,7 @@ def run_stage(stage: Stage, tasks: Sequence[Task], output: Path, execution: Exec
     waiting, finished = _not_done(prepared, output, stage), read_manifest(output)
     if not waiting and finished is not None and finished.key == key:
         return finished
-    if execution.explain or is_explaining():
+    if execution.explains:
         raise WouldRun(f"stage {stage.name!r}", output, _reasons(stage, waiting, output))
     with folder_of_ours(output):
         claim(stage.name, output)
