@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,11 +100,7 @@ def programs_of(record: Mapping[str, Any], place: str = "record") -> Iterator[st
 
 def docstrings(prompt: str) -> list[str]:
     """The docstrings of a Python prompt; none where it has none or is not Python."""
-    try:
-        nodes = list(ast.walk(ast.parse(prompt)))
-    except (SyntaxError, ValueError, RecursionError):
-        return []
-    documented = [node for node in nodes if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))]
+    documented = [node for node in _nodes(prompt) if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))]
     return [text for node in documented if (text := ast.get_docstring(node))]
 
 
@@ -148,7 +145,14 @@ def _flat(value: Any) -> Iterator[str]:
 
 
 def _has_function(program: str) -> bool:
-    try:
-        return any(isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) for node in ast.walk(ast.parse(program)))
-    except (SyntaxError, ValueError, RecursionError):
-        return False
+    return any(isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) for node in _nodes(program))
+
+
+def _nodes(text: str) -> list[ast.AST]:
+    """The nodes of a Python text, none where it is not Python."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of invalid escapes: the text is not ours
+        try:
+            return list(ast.walk(ast.parse(text)))
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return []

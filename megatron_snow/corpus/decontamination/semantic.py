@@ -101,9 +101,8 @@ class SemanticIndex:
         """Types of statements, and how many of each every solution has (each shape once)."""
         shapes = {solution.shape for solution in self._solutions}
         types = sorted({name for shape in shapes for name, _ in shape})
-        return types, np.array([[dict(shape).get(name, 0) for name in types] for shape in sorted(shapes)], np.int64).reshape(
-            len(shapes), -1
-        )
+        counts = [[dict(shape).get(name, 0) for name in types] for shape in sorted(shapes)]
+        return types, np.array(counts, np.int64).reshape(len(shapes), len(types))
 
     def _known_forms(self, function: Function) -> Counter[str] | None:
         """The forms of its statements, or None as soon as too many are in no solution."""
