@@ -1,10 +1,16 @@
 """Finding any number of needles in texts, in one pass.
 
-Why not one Aho-Corasick automaton, as BigCode's `needle in text` suggests: it needs the text with white space,
-punctuation and case normalised first, and a pattern for each run of ten words (benchmarks/ has both beside
-each other, and what they cost). Here a rolling hash over words does the normalising on the way, costs the same
-for one needle and for a million runs, and is followed by a comparison of the words themselves, so the result
-is exact: a document is never dropped because of a hash.
+Why not one Aho-Corasick automaton: it finds bytes, so white space, punctuation and case must be normalised before
+it, and a pattern is needed for each run of ten words. On 109 MB of real repositories with the 2,279 docstrings,
+sentences and solutions of HumanEval and MBPP (25,000 runs), MB/s of one core (EPYC, 24 November 2026):
+
+    this search                                365     (220 with the 20,920 texts of eleven files, 662,000 runs)
+    ahocorasick_rs, whole needles               75     (179 without lower and white space; finds no part of a needle)
+    ahocorasick_rs, runs of ten words           32     (185 without making words of the text)
+    needle in text, text normalised before       2.2
+
+Here a rolling hash over words normalises on the way and costs nearly the same for any number of runs. The words
+themselves are compared after it, so the result is exact: a hash drops no document.
 """
 
 from __future__ import annotations
@@ -126,7 +132,7 @@ class Index:
         return struct
 
     def _search_in_python(self, texts: Texts) -> Hits:
-        """The same, about 40 times as slow."""
+        """The same at 2 MB/s."""
         found = []
         for number in range(len(texts)):
             data = texts.data[texts.offsets[number] : texts.offsets[number + 1]].tobytes()

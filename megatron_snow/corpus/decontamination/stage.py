@@ -44,6 +44,8 @@ def decontaminate(corpus: Corpus, inputs: list[Path], output: Path, execution: E
     stage = Stage("decontaminate", 3, decontaminate_shard, {"ngram": wanted.ngram, "samples": samples}, written)
     tasks = tasks_by_shard(inputs, also=[folder / f"needles{suffix}" for suffix in read])
     manifest = run_stage(stage, tasks, output, execution, started)
+    if execution.explains:
+        return manifest
     _gather([folder / f"needles{LOCKED}"], output / LOCK)
     if wanted.semantic:
         _gather([output / f"{task.name}{SEMANTIC}" for task in tasks], output / SEMANTIC.removeprefix("."))
