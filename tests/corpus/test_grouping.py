@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from megatron_snow.config import Corpus, Source
+from megatron_snow.config import Corpus, Source, load_recipe
 from megatron_snow.corpus.grouping import cuts, passes, plan
+from megatron_snow.corpus.grouping.comparison import GROUPINGS
 from megatron_snow.corpus.stages import collect, decontaminate, deduplicate, filter_documents, group
 from megatron_snow.pipeline import Execution, read_documents, shards_in
 
@@ -166,6 +168,14 @@ def test_nulls_strangers_columns_and_a_second_grouping(tmp_path: Path, write_sha
     assert set(once.outputs) == {"unknown-00000.parquet", "Python-00000.parquet"}
     twice = group(Corpus(header_share=1.0), 1, shards_in(tmp_path / "a"), tmp_path / "b", tmp_path / "b-held")
     assert twice.outputs == once.outputs
+
+
+@pytest.mark.parametrize("grouping", GROUPINGS)
+def test_a_row_of_table_3_is_one_key_of_the_papers_recipe(grouping: Any) -> None:
+    recipes = Path(__file__).parents[2] / "examples" / "recipes"
+    paper = load_recipe(recipes / "snowcoder_1b3.yaml")
+    row = load_recipe(recipes / "snowcoder_1b3.yaml", [f"corpus.grouping={grouping}"])
+    assert replace(row, corpus=replace(row.corpus, grouping="language-repo")) == paper
 
 
 def test_empty_corpus_passes_every_stage(tmp_path: Path, write_shard: Callable[..., Path]) -> None:
