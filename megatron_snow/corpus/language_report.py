@@ -37,7 +37,8 @@ def language_report(inputs: Sequence[Path], output: Path, execution: Execution =
         ),
         "by_source": _section("said", [row[1:] for row in rows if row[0] == "source"], documents),
     }
-    write_json(output / REPORT, report)
+    if not execution.explains:
+        write_json(output / REPORT, report)
     return report
 
 

@@ -20,7 +20,7 @@ from megatron_snow.common.checksums import text_digest
 from megatron_snow.common.files import atomic_folder, beside
 from megatron_snow.common.records import read_json_lines
 from megatron_snow.corpus.counting import Tally
-from megatron_snow.pipeline import ShardWriter
+from megatron_snow.pipeline import ShardWriter, is_explaining
 
 REJECTS = ".rejects.jsonl"  # beside a shard; `gather_rejects` makes one file a rule of them
 _SHOWN_CHARACTERS = 4000  # of a rejected document
@@ -93,7 +93,9 @@ def _reject_rows(dropped: pa.Table) -> list[dict[str, Any]]:
 
 
 def gather_rejects(output: Path, samples: int) -> None:
-    """OUTPUT/rejects/RULE.jsonl from what lies beside the shards: at most `samples` documents a rule."""
+    """OUTPUT/rejects/RULE.jsonl from what lies beside the shards: at most `samples` documents a rule. Nothing under --explain."""
+    if is_explaining():
+        return
     rules: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for path in sorted(output.glob(f"*{REJECTS}")):
         for row in read_json_lines(path):

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from megatron_snow.common.checksums import bytes_digest, file_digest
 from megatron_snow.common.errors import UserError
+from megatron_snow.common.explain import before_running
 from megatron_snow.common.files import PARTIAL, beside, commit
 from megatron_snow.common.records import read_json, write_json
 from megatron_snow.config import Redaction
@@ -38,6 +39,7 @@ def lock_corpus(inputs: Sequence[Path], output: Path, redaction: Redaction, exec
     names = [task.name for task in _tasks(inputs)]
     layouts = tuple(ShardLayout.from_json(read_json(work / f"{name}{_LAYOUT}")) for name in names)
     header = Header(layouts, asdict(redaction))
+    before_running("lock", output, f"{work} is complete and not yet joined")
     _join([work / f"{name}.parquet" for name in names], output, header)
     shutil.rmtree(work)
     return header

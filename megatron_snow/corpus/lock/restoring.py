@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from megatron_snow.common.errors import UserError
+from megatron_snow.common.explain import before_running, is_explaining
 from megatron_snow.common.files import atomic_file
 from megatron_snow.common.records import Manifest
 from megatron_snow.config import Source
@@ -75,6 +76,7 @@ def _find_in_git(
     if not len(missing) or not roots:
         return []
     listing = work / "missing.parquet"
+    before_running("restore: git", work / "git", f"{len(missing):,} documents are looked for in other commits")
     write_table(pa.table({"row": pa.array(missing, pa.int64())}), listing)
     states = {root: state for root in roots if (state := state_of(root))}
     tasks = [Task(f"git-{n:05d}", (listing, lock), {"repository": str(root), "state": states[root]}) for n, root in enumerate(states)]
@@ -92,8 +94,10 @@ def _found(finds: Sequence[Path], rows: int) -> NDArray[np.bool_]:
 
 def _report(missing: NDArray[np.bool_], finds: Sequence[Path], wanted: Wanted, output: Path, allow_missing: bool) -> None:
     """OUTPUT/missing.jsonl; UserError where something is missing that must not be."""
-    (output / MISSING).unlink(missing_ok=True)
     rows = np.flatnonzero(missing)
+    if is_explaining():
+        return
+    (output / MISSING).unlink(missing_ok=True)
     if not len(rows):
         return
     states = _states(finds)
