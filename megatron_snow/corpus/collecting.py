@@ -14,9 +14,12 @@ from megatron_snow.common.records import Manifest
 from megatron_snow.config import Corpus
 from megatron_snow.corpus.collection import cap_repositories, in_seeded_order, read_block, read_listing, write_listing
 from megatron_snow.corpus.opt_out import read_opt_out
+from megatron_snow.corpus.outcome import REJECTS, gather_rejects
 from megatron_snow.corpus.selection import Room, Selection, next_round, select_blocks
 from megatron_snow.corpus.sources import Part, list_parts
 from megatron_snow.pipeline import INLINE, WORK, Execution, Stage, Task, folder_of_ours, run_stage
+
+_SUFFIXES = (".parquet", REJECTS)
 
 
 def collect(corpus: Corpus, seed: int, output: Path, execution: Execution = INLINE) -> Manifest:
@@ -34,7 +37,15 @@ def collect(corpus: Corpus, seed: int, output: Path, execution: Execution = INLI
     selection = Selection(room, dropped)
     with _listed(parts, output, execution) as listing:
         _read_until_full(corpus, listing, selection, output / WORK, execution)
-        return run_stage(Stage("collect", 2, select_blocks, room.limits), selection.tasks(), output, execution, started)
+        selecting = Stage("collect", 2, select_blocks, room.limits, _SUFFIXES)
+        return _gathered(corpus, run_stage(selecting, selection.tasks(), output, execution, started), output, execution)
+
+
+def _gathered(corpus: Corpus, manifest: Manifest, output: Path, execution: Execution) -> Manifest:
+    """The manifest; a sample of what was left out is in OUTPUT/rejects/RULE.jsonl."""
+    if not execution.explains:
+        gather_rejects(output, corpus.filters.rejects)
+    return manifest
 
 
 @contextmanager
@@ -71,7 +82,8 @@ def _read_until_full(corpus: Corpus, listing: list[Path], selection: Selection, 
 
 def _reading(corpus: Corpus) -> Stage:
     wanted = {"languages": sorted(corpus.languages), "licence_kinds": sorted(corpus.licence_kinds)}
-    return Stage("collect: read", 2, read_block, {"max_file_bytes": corpus.max_file_bytes, **wanted})
+    parameters = {"max_file_bytes": corpus.max_file_bytes, "samples": corpus.filters.rejects, **wanted}
+    return Stage("collect: read", 2, read_block, parameters, _SUFFIXES)
 
 
 def _reading_task(corpus: Corpus, path: Path, full_languages: Sequence[str] = ()) -> Task:
@@ -82,4 +94,5 @@ def _reading_task(corpus: Corpus, path: Path, full_languages: Sequence[str] = ()
 def _collect_all(corpus: Corpus, parts: list[Part], output: Path, execution: Execution) -> Manifest:
     """Without a limit nothing is chosen: each block is a shard."""
     with _listed(parts, output, execution) as listing:
-        return run_stage(_reading(corpus), [_reading_task(corpus, path) for path in listing], output, execution)
+        manifest = run_stage(_reading(corpus), [_reading_task(corpus, path) for path in listing], output, execution)
+        return _gathered(corpus, manifest, output, execution)

@@ -21,8 +21,10 @@ from megatron_snow.common.records import read_json
 from megatron_snow.corpus.counting import Tally
 from megatron_snow.corpus.encodings import converted, decoded
 from megatron_snow.corpus.language import is_code, language_of, languages_by_name
+from megatron_snow.corpus.left_out import LeftOut
 from megatron_snow.corpus.licences import kind_of
 from megatron_snow.corpus.opt_out import read_opt_out
+from megatron_snow.corpus.outcome import REJECTS
 from megatron_snow.corpus.roles import role_of
 from megatron_snow.corpus.sources import PART_BYTES, Limits, Part, RawFile, read_part
 from megatron_snow.pipeline import ShardWriter
@@ -103,7 +105,7 @@ class Wanted:
 
 def read_block(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) -> Mapping[str, int]:
     """Task: one block's files to documents; everything that is dropped is counted by rule. A second input is the opt-out list."""
-    tally = Tally()
+    tally, left_out = Tally(), LeftOut(parameters["samples"])
     limits = Limits(parameters["max_file_bytes"], frozenset(parameters["full"]))
     opted_out = read_opt_out(inputs[1]) if len(inputs) > 1 else frozenset()
     wanted = Wanted(frozenset(parameters["languages"]), frozenset(parameters["licence_kinds"]), opted_out)
@@ -113,9 +115,11 @@ def read_block(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, An
                 document, rule, language = document_of(raw, wanted)
                 if document is None:
                     tally.drop(rule, language, raw.size)
+                    left_out.add(raw, rule, language)
                 else:
                     tally.keep(document["language"], document["size"])
                     writer.write(document)
+    left_out.write(beside(prefix, REJECTS))
     return tally
 
 

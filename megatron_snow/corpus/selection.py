@@ -20,6 +20,8 @@ from megatron_snow.common.records import read_json
 from megatron_snow.corpus.collection import SHARD_BYTES, read_listing
 from megatron_snow.corpus.counting import Tally
 from megatron_snow.corpus.language import languages_by_name
+from megatron_snow.corpus.left_out import join_left_out
+from megatron_snow.corpus.outcome import REJECTS
 from megatron_snow.corpus.sources import Part
 from megatron_snow.pipeline import RECORD, ShardWriter, Task, batches_of, read_table
 
@@ -143,6 +145,7 @@ def select_blocks(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str,
                 tally.add(rule, language, 1, size)
             writer.write_table(batch.filter(pa.array([not rule for rule in rules], pa.bool_())))
     tally.update(parameters["dropped"])
+    join_left_out([path.with_name(path.stem + REJECTS) for path in inputs], beside(prefix, REJECTS))
     return tally
 
 

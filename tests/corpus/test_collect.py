@@ -16,8 +16,8 @@ import pytest
 
 from megatron_snow.common.checksums import text_digest
 from megatron_snow.common.errors import UserError
-from megatron_snow.common.records import Manifest
-from megatron_snow.config import Corpus, Source
+from megatron_snow.common.records import Manifest, read_json_lines
+from megatron_snow.config import Corpus, Filters, Source
 from megatron_snow.corpus.collection import Wanted, document_of, in_seeded_order
 from megatron_snow.corpus.selection import Room
 from megatron_snow.corpus.sources import Part, RawFile
@@ -266,3 +266,18 @@ def test_shards_of_archives_and_tables_do_not_depend_on_workers(checkouts: Path,
     one = collect(corpus, 1, tmp_path / "one", Execution("pool", 1))
     two = collect(corpus, 1, tmp_path / "two", Execution("pool", 2))
     assert (one.outputs, one.counts) == (two.outputs, two.counts)
+
+
+@pytest.mark.parametrize("max_bytes", [0, 1_000_000])
+def test_a_sample_of_what_is_left_out_is_kept_by_rule(tmp_path: Path, max_bytes: int) -> None:
+    (tmp_path / "in" / "r").mkdir(parents=True)
+    for number in range(5):
+        (tmp_path / "in" / "r" / f"{number}.py").write_bytes(b"x\0" if number else b"x = 1\n")
+    (tmp_path / "in" / "r" / "a.rb").write_bytes(b"# \xe4\xe4\xe4\xe4")
+    corpus = Corpus(sources=(Source("folder", str(tmp_path / "in")),), filters=Filters(rejects=3), max_bytes=max_bytes)
+    manifest = collect(corpus, 1, tmp_path / "out")
+    assert (manifest.counts["dropped:binary"], manifest.counts["dropped:encoding"]) == (4, 1)
+    rejects = {path.stem: list(read_json_lines(path)) for path in (tmp_path / "out" / "rejects").iterdir()}
+    assert {rule: len(rows) for rule, rows in rejects.items()} == {"binary": 3, "encoding": 1}
+    (row,) = rejects["encoding"]
+    assert (row["repository"], row["path"], row["size"], row["content"]) == ("r", "a.rb", 6, "# ����")

@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from megatron_snow.common.errors import UserError
-from megatron_snow.config import Source
+from megatron_snow.config import Corpus, Source
 from megatron_snow.corpus.collection import document_of
 from megatron_snow.corpus.sources import Limits, RawFile, list_parts, read_part, tables
+from megatron_snow.corpus.stages import collect
 
 LIMITS = Limits(max_file_bytes=100_000)
 BLOB = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
@@ -85,6 +86,9 @@ def test_invalid_utf8_in_jsonl_names_the_line(tmp_path: Path) -> None:
 def test_half_a_character_is_a_counted_drop(tmp_path: Path) -> None:
     (tmp_path / "half.jsonl").write_text('{"content": "x = 1", "path": "\\ud800.py"}\n{"content": "\\ud800", "path": "a.py"}\n')
     assert [document_of(raw)[1] for raw in files_of("jsonl", tmp_path / "half.jsonl")] == ["encoding", "encoding"]
+    manifest = collect(Corpus(sources=(Source("jsonl", str(tmp_path / "half.jsonl")),)), 1, tmp_path / "out")
+    assert manifest.counts["dropped:encoding"] == 2
+    assert (tmp_path / "out" / "rejects" / "encoding.jsonl").read_text().count("\n") == 2
 
 
 @pytest.mark.parametrize("ending", [".gz", ".zst"])
@@ -105,7 +109,7 @@ def test_long_line_is_counted_with_its_size(tmp_path: Path) -> None:
 
 READ_IN_LITTLE_MEMORY = """
 import resource, sys
-from megatron_snow.config import Source
+from megatron_snow.config import Corpus, Source
 from megatron_snow.corpus.sources import Limits, list_parts, read_part
 
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()

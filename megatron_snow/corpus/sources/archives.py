@@ -26,7 +26,7 @@ from megatron_snow.corpus.sources.tar import Damaged, Entry
 _ENDINGS = (
     ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".zip", ".whl", ".deb", ".crate",
 )  # fmt: skip
-HELD_BYTES = 32_000_000
+HELD_BYTES = 64_000_000  # most packages whole
 _HELD_EACH = 1000  # bytes of an entry beside its data
 _EARLIEST, _LATEST = 631_152_000, 253_402_300_799  # 1990 to 9999, in seconds
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
