@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -158,6 +159,14 @@ def test_memory_does_not_change_the_shards(collected: list[Path], tmp_path: Path
     small = group(Corpus(memory_bytes=10_000_000), 1, pieces, tmp_path / "a", tmp_path / "a-held")
     large = group(Corpus(), 1, pieces, tmp_path / "b", tmp_path / "b-held")
     assert small.outputs == large.outputs
+
+
+def test_lines_in_give_the_same_as_parquet(collected: list[Path], tmp_path: Path) -> None:
+    rows = rows_of(collected)
+    lines = tmp_path / "in.jsonl"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    by_lines = group(Corpus(), 1, [lines], tmp_path / "a", tmp_path / "a-held")
+    assert by_lines.outputs == group(Corpus(), 1, collected, tmp_path / "b", tmp_path / "b-held").outputs
 
 
 def test_nulls_strangers_columns_and_a_second_grouping(tmp_path: Path, write_shard: Callable[..., Path]) -> None:

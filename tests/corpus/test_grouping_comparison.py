@@ -100,6 +100,16 @@ def test_the_verb_counts_the_tokens_that_tokenization_writes(checkouts: Path, tm
     assert "language-repo" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("file_order", ["random", "imports"])
+def test_an_empty_corpus_has_no_sequences(tmp_path: Path, write_shard: Callable[..., Path], file_order: str) -> None:
+    shard = write_shard(tmp_path / "s.parquet")
+    arguments = ["--input", str(shard), "--output", str(tmp_path / "r.json"), "--file-order", file_order]
+    assert run_verb("compare_groupings", arguments) == 0
+    reports = read_json(tmp_path / "r.json")["groupings"]
+    assert {report["sequences"] for report in reports.values()} == {0}
+    assert reports["repo"]["tokens_a_programming_token"] is None
+
+
 @pytest.mark.parametrize("option", [["--seq-length", "0"], ["--bytes-per-token", "0"]])
 def test_bad_options(tmp_path: Path, write_shard: Callable[..., Path], capsys: pytest.CaptureFixture[str], option: list[str]) -> None:
     shard = write_shard(tmp_path / "s.parquet", {"content": "x"})

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from megatron_snow.corpus.grouping.ordering import Arrangement, with_imports
 from megatron_snow.corpus.grouping.placement import FACTS, Placer, facts_of
 from megatron_snow.corpus.grouping.plan import HELD_OUT
-from megatron_snow.pipeline import batches_of
+from megatron_snow.pipeline import DOCUMENT, batches_of
 
 GROUPINGS = ("file", "repo", "language-repo", "repo-language")
 STATISTICS = ("programming", "language", "repository", "both", "files")
@@ -67,7 +67,10 @@ def read_facts(inputs: Sequence[Path], count: Callable[[pa.Table], Numbers], *, 
         for batch in batches_of(path, columns):
             facts = facts_of(batch, columns)
             tables.append(with_imports(facts.append_column("tokens", pa.array(count(facts) + 1)), file_order))
-    return pa.concat_tables(tables).combine_chunks() if tables else pa.table({name: [] for name in (*FACTS, "tokens")})
+    if not tables:
+        schema = pa.schema([*(DOCUMENT.field(name) for name in FACTS), ("tokens", pa.int64()), ("imports", pa.list_(pa.string()))])
+        return schema.empty_table()
+    return pa.concat_tables(tables).combine_chunks()
 
 
 def compare(

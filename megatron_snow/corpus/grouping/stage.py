@@ -27,7 +27,8 @@ def group(corpus: Corpus, seed: int, inputs: list[Path], training: Path, held_ou
     work, common = training / WORK, {"seed": seed, "grouping": corpus.grouping}
     surveys = tasks_by_shard(inputs)
     run_stage(Stage("group: survey", 2, survey_shard), surveys, work / "survey", execution)
-    pieces = [[inputs.index(task.inputs[0]), task.parameters.get("piece")] for task in surveys]
+    numbers = {path: number for number, path in enumerate(inputs)}
+    pieces = [[numbers[task.inputs[0]], task.parameters.get("piece")] for task in surveys]
     sums = [work / "survey" / f"{task.name}.parquet" for task in surveys]
     settings = {**common, "held_out_share": corpus.held_out_share, "memory_bytes": corpus.memory_bytes, "pieces": pieces}
     planning = Stage("group: plan", 2, make_plan, settings, (".json", HELD_OUT_FILE))
