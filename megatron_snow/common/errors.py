@@ -16,6 +16,7 @@ _REMEDIES = {
     errno.ENOENT: "no such file or folder; check the path",
     errno.EACCES: "permission denied; check the owner and the mode",
     errno.EROFS: "the file system is read-only; choose another --output",
+    errno.EEXIST: "there is a file of this name; choose another --output, or move it away",
     errno.EISDIR: "this is a folder where a file is expected",
     errno.ENOTDIR: "this is a file where a folder is expected",
 }

@@ -56,6 +56,9 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             yield file
             file.flush()
         commit(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a write that finds no room does not say where
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -43,9 +43,10 @@ def folder_of_ours(output: Path) -> Iterator[None]:
         ended = True
     finally:
         (folder / _TASKS).unlink(missing_ok=True)
-        passes = [path for path in _held if path.parent == folder / WORK]
-        kept = nested or (ended and folder.parent.name == WORK)
-        for path in passes if kept else [*passes, folder]:
+        is_pass = folder.parent.name == WORK
+        work = folder.parent if is_pass else folder / WORK
+        passes = [path for path in _held if path.parent == work and not (is_pass and ended)]
+        for path in passes if nested or is_pass else [*passes, folder]:
             _held.pop(path).release()
 
 

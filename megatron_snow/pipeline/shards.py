@@ -55,8 +55,15 @@ def pieces_of(path: Path) -> list[Piece]:
 def batches_of(path: Path, columns: Sequence[str] | None = None, piece: Piece = None) -> Iterator[pa.Table]:
     """A shard's rows in tables of about BATCH_BYTES of text, in order; UserError for a damaged file or a missing column.
 
-    Columns of `DOCUMENT` are there whatever the file calls them (`conform`); others come as they are.
+    Columns of `DOCUMENT` are there whatever the file calls them (`conform`); others come as they are. Without `columns`
+    they are documents, and have a text; what stages keep for themselves is read by naming its columns, or by `read_table`.
     """
+    if columns is None and not holds_documents(names := schema_of(path).names):
+        require(["content"], names, path)
+    yield from _batches(path, columns, piece)
+
+
+def _batches(path: Path, columns: Sequence[str] | None, piece: Piece) -> Iterator[pa.Table]:
     if json_lines.is_json_lines(path):
         for table in json_lines.tables_of(path, piece["bytes"] if piece else None, BATCH_BYTES):
             if not holds_documents(table.column_names):
@@ -110,7 +117,7 @@ def picked_rows(
 
 def read_table(path: Path, columns: Sequence[str] | None = None, piece: Piece = None) -> pa.Table:
     """A whole shard, or a piece of it, as one table; for shards of about SHARD_BYTES or for columns without the text."""
-    batches = list(batches_of(path, columns, piece))
+    batches = list(_batches(path, columns, piece))
     if batches:
         return pa.concat_tables(batches)
     schema = schema_of(path)
