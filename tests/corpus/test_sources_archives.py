@@ -8,6 +8,7 @@ import io
 import json
 import lzma
 import os
+import random
 import tarfile
 import tracemalloc
 import zipfile
@@ -330,3 +331,30 @@ def test_real_packages_are_named_and_licensed(folder: str) -> None:
         assert files
         assert all(raw.repository.startswith(prefix) and raw.revision for raw in files)
         assert all(raw.licences.declared or raw.licences.folders for raw in files)
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "tar.xz", "tar.zst", "zip", "deb"])
+def test_damage_anywhere_is_an_error_with_the_name_or_does_nothing(tmp_path: Path, kind: str) -> None:
+    data = tar_bytes({f"p/{n}.py": b"x = 1\n" * 50 for n in range(4)} | {"p/" + "long" * 40 + ".py": b"y", "p/PKG-INFO": b"Name: p\n"})
+    path = tmp_path / f"p.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for number in range(4):
+                archive.writestr(f"{number}.py", "x = 1\n" * 50)
+    elif kind == "deb":
+        deb_of(path, b"Package: p\n", data)
+    else:
+        path.write_bytes({"tar": bytes, "tar.gz": gzip.compress, "tar.xz": lzma.compress, "tar.zst": zstd}[kind](data))
+    whole, draw = path.read_bytes(), random.Random(1)
+    messages = []
+    for _ in range(300):
+        changed = bytearray(whole)
+        for _ in range(draw.randrange(1, 4)):
+            changed[draw.randrange(len(changed))] = draw.randrange(256)
+        path.write_bytes(changed[: draw.randrange(1, len(changed))] if draw.random() < 0.2 else changed)
+        try:
+            assert all(len(raw.data) <= LIMITS.max_file_bytes for raw in files_of(path))
+        except UserError as error:
+            messages.append(str(error))
+    assert len(messages) > 30
+    assert all(f"p.{kind}: damaged archive" in message for message in messages)

@@ -7,9 +7,11 @@ to so much and no more, xz may ask for so much dictionary, a zip member is read 
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
+import struct
 import zipfile
 import zlib
 from calendar import timegm
@@ -106,7 +108,15 @@ def _of_zip(file: IO[bytes], bound: int) -> Iterator[Entry]:
         for info in archive.infolist():
             link = (info.external_attr >> 28) == 0xA  # S_IFLNK, where a Unix wrote it
             kind = "folder" if info.is_dir() else "other" if link else "file"
-            yield Entry(info.filename, info.file_size, kind, partial(read, info), timegm((*info.date_time, 0, 0, 0)), comment)
+            yield Entry(info.filename, info.file_size, kind, partial(read, info), _seconds(info), comment)
+
+
+def _seconds(info: zipfile.ZipInfo) -> int:
+    """Since 1970; 0 where the date is none, as of month 0."""
+    try:
+        return timegm((*info.date_time, 0, 0, 0))
+    except ValueError:
+        return 0
 
 
 def _of_deb(file: IO[bytes], bound: int) -> Iterator[Entry]:
@@ -152,9 +162,9 @@ def damage_named() -> Iterator[None]:
         yield
     except (zipfile.BadZipFile, EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, pa.ArrowException) as error:
         raise Damaged(str(error) or type(error).__name__) from error
-    except (NotImplementedError, RuntimeError) as error:  # a compression that is not known here, a password
+    except (NotImplementedError, RuntimeError, ValueError, struct.error) as error:  # zip: an unknown compression, a password, odd fields
         raise Damaged(str(error)) from error
     except OSError as error:
-        if error.errno is not None:  # the disk, not the data
+        if error.errno not in (None, errno.EINVAL):  # the disk, not the data
             raise
-        raise Damaged(str(error)) from error  # bz2: "Invalid data stream"
+        raise Damaged(str(error)) from error  # of bz2, or a zip's offset before the file's beginning

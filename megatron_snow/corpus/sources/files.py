@@ -21,6 +21,7 @@ _SKIPPED_FOLDERS = frozenset((
     "__pycache__", ".git", ".hg", ".svn", ".bzr", ".tox", ".nox", ".venv", "venv", ".eggs", ".mypy_cache", ".pytest_cache",
     ".ruff_cache", "node_modules",
 ))  # fmt: skip
+_AS_LISTED = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # a file may have become a link or a pipe since
 LICENCE_BYTES = 1_000_000  # of a licence file that is looked at; a larger one is none
 
 
@@ -132,7 +133,7 @@ def _reason_to_skip(member: Member, limits: Limits) -> str:
 
 def _read(member: Member) -> tuple[bytes, str]:
     try:
-        with open(os.open(member.location, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:  # it may have become a link since
+        with open(os.open(member.location, _AS_LISTED), "rb") as file:
             head = file.read(2)
             if head != b"#!" and not languages_by_name(member.path):
                 return b"", "unknown_language"
@@ -150,7 +151,7 @@ def _licences_of(files: tuple[Member, ...], declared: str) -> LicenceMap:
 
 def _read_licence(member: Member) -> str:
     try:
-        with open(os.open(member.location, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        with open(os.open(member.location, _AS_LISTED), "rb") as file:
             return file.read(LICENCE_BYTES).decode("utf-8", "replace")
     except OSError:
         return ""
