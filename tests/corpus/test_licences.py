@@ -18,6 +18,7 @@ from megatron_snow.corpus.licences import (
     licence_map,
     normalise,
 )
+from megatron_snow.corpus.licences.expressions import all_of
 
 COMMON = Path("/usr/share/common-licenses")
 
@@ -53,7 +54,21 @@ APACHE = 'Licensed under the Apache License, Version 2.0 (the "License");\n# you
         ("mit or gpl-2.0+", "MIT OR GPL-2.0-or-later"),
         ("(MIT OR CC0-1.0) AND Zlib", "(MIT OR CC0-1.0) AND Zlib"),
         ("GPL-2.0 WITH Classpath-exception-2.0", "GPL-2.0-only WITH Classpath-exception-2.0"),
+        ("GNU General Public License v3 or later (GPLv3+)", "GPL-3.0-or-later"),  # eight words, of PyPI's classifiers
+        ("GNU Affero General Public License v3", "AGPL-3.0-only"),
+        ("GNU Library or Lesser General Public License (LGPL)", "LGPL-2.0-or-later"),
+        ("Boost Software License 1.0 (BSL-1.0)", "BSL-1.0"),
+        ("GNU GPL v3", "GPL-3.0-only"),
+        ("GPL", "GPL-1.0-or-later"),
+        ("The MIT License", "MIT"),
+        ("MIT/Apache-2.0", "MIT OR Apache-2.0"),  # Cargo's old way
+        ("zlib/libpng", "Zlib"),  # one licence
+        ("Custom/Proprietary", "Custom/Proprietary"),
+        ("gpl-2.0 or LicenseRef-Own", "GPL-2.0-only OR LicenseRef-Own"),
+        (" AND ".join(["MIT", "ISC", "Zlib", "LicenseRef-A", "LicenseRef-B"]), "MIT AND ISC AND Zlib AND LicenseRef-A AND LicenseRef-B"),
+        ("MIT)", "MIT)"),  # no expression: as it stands
         ("My Own Terms", "My Own Terms"),
+        ("My Own Terms or GPL-2.0", "My Own Terms or GPL-2.0"),
         ("UNLICENSED", "UNLICENSED"),  # npm's word for all rights reserved
         ("SEE LICENSE IN LICENSE.md", ""),
         ("UNKNOWN", ""),
@@ -93,6 +108,18 @@ def test_a_text_in_the_license_field_does_not_win_over_the_classifier() -> None:
         ("UNLICENSED", "unknown"),
         ("My Own Terms", "unknown"),
         ("MIT OR", "unknown"),
+        ("MIT OR OR MIT", "unknown"),
+        ("MIT ISC", "unknown"),
+        ("(MIT", "unknown"),
+        ("MIT)", "unknown"),
+        ("()", "unknown"),
+        ("( ) AND MIT", "unknown"),
+        ("(MIT) WITH LLVM-exception", "unknown"),
+        ("mit or gpl-2.0", "permissive"),
+        ("MIT AND (ISC OR GPL-2.0-only)", "permissive"),
+        ("GPL-2.0-only AND MIT OR ISC", "permissive"),  # AND binds before OR
+        ("(" * 5000 + "MIT" + ")" * 5000, "permissive"),
+        ("EPL-1.0+", "copyleft"),  # SPDX's "or later" of any licence
     ],
 )
 def test_kind(licence: str, kind: LicenceKind) -> None:
@@ -175,6 +202,15 @@ def test_installed_distributions_have_the_licence_that_they_declare() -> None:
         ("// SPDX-License-Identifier: (MIT OR Apache-2.0)\n", "(MIT OR Apache-2.0)"),
         ("<!-- SPDX-License-Identifier: MIT -->", "MIT"),
         ("# SPDX-License-Identifier: LicenseRef-Own\n", "LicenseRef-Own"),
+        ("# (SPDX-License-Identifier: MIT OR CC0-1.0)", "MIT OR CC0-1.0"),
+        ("// SPDX-License-Identifier: ( GPL-3.0-or-later OR LicenseRef-Own ) AND MIT", "(GPL-3.0-or-later OR LicenseRef-Own) AND MIT"),
+        ("// SPDX-License-Identifier: GPL-3.0-or-later OR LicenseRef-Own ) AND MIT", "GPL-3.0-or-later OR LicenseRef-Own"),
+        ("// SPDX-License-Identifier: (MIT OR ISC", ""),
+        (f"// SPDX-License-Identifier: {{licence}}\n{GPL_NOTICE}", "GPL-2.0-or-later"),  # a template's: the words count
+        ("# SPDX-License-Identifier: MIT.", "MIT"),
+        ("# SPDX-License-Identifier: MIT AND\n", "MIT"),
+        ("# spdx-license-identifier: MIT\r\n", "MIT"),
+        ("# SPDX-License-Identifier: MIT OR ISC\n# SPDX-License-Identifier: GPL-2.0-only\n", "(MIT OR ISC) AND GPL-2.0-only"),
         (f"/*\n{GPL_NOTICE}\n */\nint x;", "GPL-2.0-or-later"),
         (f"# {APACHE}\n", "Apache-2.0"),
         ("// Use of this source code is governed by a BSD-style\n// license that can be found in the LICENSE file.", "BSD-3-Clause"),
@@ -254,3 +290,20 @@ def test_files_of_one_folder() -> None:
     assert licence_map(pointer).licence_of("a.py", "") == "BSD-2-Clause AND MIT"
     own = {"LICENSE": "You may look at this and do nothing else with it. " * 20, "LICENSE.MIT": MIT}
     assert kind_of(licence_map(own).licence_of("a.py", "")) == "unknown"
+
+
+def test_a_choice_in_one_file_of_a_folder_is_in_brackets() -> None:
+    both = {"COPYING": "Licensed under MIT or GPLv3, see below", "LICENSE": GPL_NOTICE}
+    licence = licence_map(both).licence_of("a.c", "")
+    assert licence == "(MIT OR GPL-3.0-only) AND GPL-2.0-or-later"
+    assert kind_of(licence) == "copyleft"
+
+
+@pytest.mark.parametrize(("joined", "parts"), [("MIT", ["MIT", "MIT"]), ("MIT OR ISC", ["MIT OR ISC"]), ("", [])])
+def test_joining(joined: str, parts: list[str]) -> None:
+    assert all_of(parts) == joined
+
+
+def test_brackets_around_all_of_a_choice_are_enough() -> None:
+    assert all_of(["(MIT OR ISC)", "Zlib"]) == "(MIT OR ISC) AND Zlib"
+    assert all_of(["(MIT) OR (ISC)", "Zlib"]) == "((MIT) OR (ISC)) AND Zlib"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from megatron_snow.config import Corpus, Source
 from megatron_snow.corpus.licences import from_debian_copyright, kind_of, licence_map
-from megatron_snow.corpus.licences.debian import from_name, stanzas_of
+from megatron_snow.corpus.licences.debian import Stanza, from_name, stanzas_of
 from megatron_snow.corpus.stages import collect
 from megatron_snow.pipeline import read_documents, shards_in
 
@@ -105,3 +106,28 @@ def test_a_package_of_mixed_licences(tmp_path: Path) -> None:
     assert licences.most_common(1)[0][0] == "MPL-2.0"
     assert {"BSD-3-Clause", "LGPL-2.1-only"} <= set(licences)
     assert Counter(row["licence_kind"] for row in rows)["unlicensed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "covered"),
+    [
+        ("a*b*c", "axb/xbxc", True),
+        ("*ab*b", "abb", True),
+        ("*ab*b", "ab", False),
+        ("a**b", "ab", True),
+        (r"a\*b", "a*b", True),
+        (r"a\*b", "axb", False),
+        (r"a\\*", r"a\x", True),
+        (r"a\\*", "a*x", False),
+    ],
+)
+def test_stars_of_a_pattern(pattern: str, path: str, covered: bool) -> None:
+    assert Stanza((pattern, "other"), "MIT", True).covers(path) is covered
+
+
+def test_hostile_files_are_read_in_time() -> None:
+    started = time.process_time()
+    assert not Stanza(("*a" * 40 + "*b",), "MIT", True).covers("a" * 300)
+    assert from_debian_copyright("Format: x\nFiles: *\nLicense: MIT" + " " * 200_000 + "x\n") != "MIT"
+    assert from_debian_copyright("Format: x\nFiles: *\nLicense: MIT" + " " * 200_000) == "MIT"
+    assert time.process_time() - started < 5  # a second, where each blank or star is tried again with the rest: hours

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from megatron_snow.corpus.licences.expressions import all_of
 from megatron_snow.corpus.licences.kinds import kind_of
 from megatron_snow.corpus.licences.names import normalise
 from megatron_snow.corpus.licences.texts import from_text
@@ -14,7 +15,9 @@ from megatron_snow.corpus.licences.texts import from_text
 _FORMAT = re.compile(r"^Format(?:-Specification)?:", re.MULTILINE | re.IGNORECASE)
 _FIELD = re.compile(r"^(Files|License):[ \t]*(.*(?:\n[ \t]+.*)*)", re.MULTILINE | re.IGNORECASE)
 
-_EXCEPTION = re.compile(r"\s+with\s+\S+\s+exception", re.IGNORECASE)  # they only add to what is allowed
+_EXCEPTION = re.compile(r" with \S+ exception", re.IGNORECASE)  # they only add to what is allowed
+_GLOB_TOKEN = re.compile(r"\\.|.", re.DOTALL)
+_STAR = "\0"  # which no path has
 
 
 class Stanza(NamedTuple):
@@ -55,9 +58,9 @@ def from_debian_copyright(text: str) -> str:
 
 def from_name(line: str) -> str:
     """DEP-5's short name, "GPL-2+ or Expat, and BSD-3-clause", as an SPDX expression: `and` binds less after a comma."""
-    parts = re.split(r",\s+and\s+", _EXCEPTION.sub("", line.strip()))
-    expressions = [re.sub(r"\s+(or|and)\s+", lambda word: f" {word[1].upper()} ", part, flags=re.IGNORECASE) for part in parts]
-    return " AND ".join(f"({part})" if len(parts) > 1 and " OR " in part else part for part in map(normalise, expressions) if part)
+    parts = _EXCEPTION.sub("", " ".join(line.split())).split(", and ")
+    expressions = [re.sub(r" (or|and) ", lambda word: word[0].upper(), part, flags=re.IGNORECASE) for part in parts]
+    return all_of(filter(None, map(normalise, expressions)))
 
 
 def _files_and_licences(text: str) -> Iterator[tuple[list[str], str]]:
@@ -77,8 +80,12 @@ def _files_and_licences(text: str) -> Iterator[tuple[list[str], str]]:
 
 @lru_cache(4096)  # compiled when a file asks: the stanzas of large packages have thousands of names
 def _pattern(files: tuple[str, ...], anchored: bool) -> re.Pattern[str]:
-    """`*` and `?` match slashes too; a backslash makes them plain."""
-    kinds = {"*": ".*", "?": "."}
-    named = [name.removeprefix("./") for name in files if anchored or "/" in name]
-    choices = ("".join(kinds.get(token) or re.escape(token[-1]) for token in re.findall(r"\\.|.", name)) for name in named)
-    return re.compile(f"{'' if anchored else '(?:.*/)?'}(?:{'|'.join(choices) or '(?!)'})", re.DOTALL)
+    names = [name.removeprefix("./") for name in files if anchored or "/" in name]
+    return re.compile(f"{'' if anchored else '(?:.*/)?'}(?:{'|'.join(map(_glob, names)) or '(?!)'})", re.DOTALL)
+
+
+def _glob(name: str) -> str:
+    """`*` and `?` match slashes too; a backslash makes them plain. What a star has found is not looked for twice."""
+    kinds = {"*": _STAR, "?": "."}
+    first, *pieces = re.split(f"{_STAR}+", "".join(kinds.get(token) or re.escape(token[-1]) for token in _GLOB_TOKEN.findall(name)))
+    return first + "".join(f"(?>.*?{piece})" for piece in pieces[:-1]) + "".join(f".*{piece}" for piece in pieces[-1:])

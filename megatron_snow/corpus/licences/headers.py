@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 
+from megatron_snow.corpus.licences.expressions import all_of, expression_at_start
 from megatron_snow.corpus.licences.names import normalise
 from megatron_snow.corpus.licences.texts import from_notice
 
 HEAD_BYTES = 4096  # characters of a file that are looked at: the longest usual header, BSD-4-Clause with its holders, has 2,000
 
-_SYMBOL = r"\(*[A-Za-z0-9.+:-]*[A-Za-z0-9.+]\)*"
-_SPDX = re.compile(rf"SPDX-License-Identifier:[ \t]*({_SYMBOL}(?: +(?:AND|OR|WITH|and|or|with) +{_SYMBOL})*)")
+# A tag's line, and what can stand in an expression; a comment's end and a full stop cannot.
+_TAG = re.compile(r"SPDX-License-Identifier:([^\r\n]*)", re.IGNORECASE)
+_TOKEN = re.compile(r"[ \t]*([()]|[A-Za-z0-9](?:[A-Za-z0-9.+:-]*[A-Za-z0-9+])?)")
 _HINTS = ("licen", "redistribut", "permission", "public domain", "plainly marked", "gpl")  # one of which every rule's words have
 
 
@@ -19,6 +21,18 @@ def from_header(head: str) -> str:
     lowered = head.lower()
     if not any(hint in lowered for hint in _HINTS):
         return ""
-    if match := _SPDX.search(head):
-        return normalise(match[1])
-    return from_notice(head)
+    return _tagged(head) or from_notice(head)
+
+
+def _tagged(head: str) -> str:
+    """What all the tags say together, as REUSE reads them: a file with parts of others has theirs too."""
+    return all_of(filter(None, (normalise(_expression(line)) for line in _TAG.findall(head))))
+
+
+def _expression(line: str) -> str:
+    """As much of the rest of a tag's line as is an expression, without stray brackets."""
+    tokens, position = [], 0
+    while match := _TOKEN.match(line, position):
+        tokens.append(match[1])
+        position = match.end()
+    return " ".join(tokens[: expression_at_start(tokens)])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, lru_cache
 
-from license_expression import ExpressionError, LicenseExpression, Licensing, get_license_index
+from license_expression import get_license_index
 
 from megatron_snow.config.schema import LicenceKind
+from megatron_snow.corpus.licences.expressions import is_expression, is_operator, tokens_of
 
 # ScanCode LicenseDB's categories (in the package license-expression), as The Stack v2 reads them.
 _KINDS: dict[str, LicenceKind] = {
@@ -22,9 +24,10 @@ _BLUE_OAK = (
 )  # fmt: skip
 
 _RANKS: tuple[LicenceKind, ...] = ("unknown", "copyleft", "permissive")  # least permissive first
+_MOST = len(_RANKS) - 1
 
 
-@cache
+@lru_cache(1 << 16)
 def kind_of(licence: str) -> LicenceKind:
     """The kind of an SPDX expression: of OR the most permissive part, of AND the least.
 
@@ -33,22 +36,30 @@ def kind_of(licence: str) -> LicenceKind:
     """
     if not licence.strip():
         return "unlicensed"
-    try:
-        return _RANKS[_rank(_parser().parse(licence))]
-    except ExpressionError:
-        return "unknown"
+    tokens = tokens_of(licence)
+    return _RANKS[_rank(tokens)] if is_expression(tokens) else "unknown"
 
 
-def _rank(node: LicenseExpression) -> int:
-    if node.isliteral:
-        symbol = getattr(node, "license_symbol", node)  # X WITH exception
-        return _RANKS.index(_kinds().get(symbol.key.lower(), "unknown"))
-    return (max if "OR" in node.operator else min)(map(_rank, node.args))
+def _rank(tokens: Sequence[str]) -> int:
+    """Of an expression. For each open bracket: the best of its choices, and the worst of what the present one joins."""
+    best, worst, before = [0], [_MOST], ""
+    for token in tokens:
+        if token == "(":
+            best.append(0)
+            worst.append(_MOST)
+        elif token == ")":
+            inner = max(best.pop(), worst.pop())
+            worst[-1] = min(worst[-1], inner)
+        elif token.upper() == "OR":
+            best[-1], worst[-1] = max(best[-1], worst[-1]), _MOST
+        elif not is_operator(token) and before != "WITH":  # an exception only adds to what is allowed
+            worst[-1] = min(worst[-1], _rank_of_name(token.lower()))
+        before = token.upper()
+    return max(best[-1], worst[-1])
 
 
-@cache
-def _parser() -> Licensing:
-    return Licensing()
+def _rank_of_name(name: str) -> int:
+    return _RANKS.index(_kinds().get(name) or _kinds().get(name.removesuffix("+"), "unknown"))  # "or later" of any licence
 
 
 @cache

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from megatron_snow.corpus.language import languages_by_name
 from megatron_snow.corpus.licences.debian import Stanza, from_debian_copyright, stanzas_of
+from megatron_snow.corpus.licences.expressions import all_of
 from megatron_snow.corpus.licences.headers import HEAD_BYTES, from_header
 from megatron_snow.corpus.licences.texts import from_text
 
@@ -84,7 +85,7 @@ def _joined(texts: Mapping[str, str]) -> str:
     if len(names) > 1 and len(texts.get(UNKNOWN, "").split()) < _POINTER:
         names = [name for name in names if name != UNKNOWN]
     lesser = any(name.startswith("LGPL") for name in names)
-    return " AND ".join(name for name in names if not (lesser and name.startswith("GPL")))
+    return all_of(name for name in names if not (lesser and name.startswith("GPL")))
 
 
 def _speaks_of(declared: str, root: str) -> bool:

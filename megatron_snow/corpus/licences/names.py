@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from megatron_snow.corpus.licences.expressions import is_expression, is_operator
 from megatron_snow.corpus.licences.identifiers import spdx_identifiers
 from megatron_snow.corpus.licences.texts import from_text
 
 _LONGEST = 8  # words; what is longer is a licence's text, not its name
 
-# Compared without case and with runs of blanks, "_" and "-" as one "-".
+# Compared without case and with runs of blanks, "_" and "-" as one "-", without "the" and "GNU" before.
 _SPDX = {
     "apache": "Apache-2.0", "apache-2": "Apache-2.0", "apache-2.0": "Apache-2.0", "apache-license-2.0": "Apache-2.0",
     "apache-2.0-license": "Apache-2.0", "apache-software-license": "Apache-2.0", "apache-license,-version-2.0": "Apache-2.0",
@@ -22,10 +23,15 @@ _SPDX = {
     "isc": "ISC", "isc-license": "ISC", "isc-license-(iscl)": "ISC", "mit": "MIT", "mit/x11": "MIT", "mit-license": "MIT",
     "mozilla-public-license-2.0-(mpl-2.0)": "MPL-2.0", "mpl-2": "MPL-2.0", "mpl-2.0": "MPL-2.0", "psf": "PSF-2.0",
     "psf-2": "PSF-2.0", "python-software-foundation-license": "PSF-2.0", "zlib": "Zlib",
+    "public-domain": "public-domain", "mpl": "MPL-2.0", "mplv2": "MPL-2.0", "mozilla-public-license-2.0": "MPL-2.0",
+    "zlib/libpng": "Zlib", "zlib/libpng-license": "Zlib",
+    # Without a version: any that was ever published, as each of them says.
+    "gpl": "GPL-1.0-or-later", "lgpl": "LGPL-2.0-or-later", "agpl": "AGPL-3.0-or-later",
 }  # fmt: skip
 _GPL = re.compile(r"(a|l|)gpl[- ]?v?(\d)(\.\d)?(\.0)?(\+|-or-later|-only)?")
 _UNKNOWN = ("", "UNKNOWN", "OTHER", "NONE", "NOASSERTION", "OSI APPROVED", "LICENSE", "DUAL LICENSE")
 _POINTER = re.compile(r"see (?:the )?(?:file )?(?:licen[sc]e|copying)", re.IGNORECASE)  # npm: SEE LICENSE IN FILE
+_IN_BRACKETS = re.compile(r"\(([^()]+)\)$")  # PyPI's short names: "GNU General Public License v3 or later (GPLv3+)"
 _OPERATOR = re.compile(r"(\s+(?:AND|OR|WITH|and|or|with)\s+|[()])")
 
 
@@ -36,23 +42,29 @@ def normalise(name: str) -> str:
         return ""
     if known := _spelling(words):
         return known
-    parts = [part for part in _OPERATOR.split(words) if part.strip()]
-    if len(parts) > 1 and all(_is_operator(part) or _spelling(part.strip()) for part in parts):
-        return "".join(f" {part.strip().upper()} " if part.strip().isalpha() and _is_operator(part) else _part(part) for part in parts)
-    return from_text(name) if len(words.split()) > _LONGEST else words
+    if known := _expression(words):
+        return known
+    if (short := _IN_BRACKETS.search(words)) and (known := _spelling(short[1])):
+        return known
+    if len(words.split()) > _LONGEST or words.lower().startswith("gnu "):
+        return from_text(name)
+    return words
 
 
-def _is_operator(part: str) -> bool:
-    return part in "()" or part.strip().upper() in ("AND", "OR", "WITH")
-
-
-def _part(part: str) -> str:
-    return part if part in "()" else _spelling(part.strip())
+def _expression(words: str) -> str:
+    """An expression of names that are known or one word, in SPDX's spelling; "" for what is none."""
+    if "/" in words:  # Cargo's and npm's old way
+        words = " OR ".join(words.split("/")) if all(map(_spelling, words.split("/"))) else words
+    parts = [part.strip() for part in _OPERATOR.split(words) if part.strip()]
+    if len(parts) < 2 or not is_expression(parts):
+        return ""
+    names = [part if part in "()" or is_operator(part) else _spelling(part) or part for part in parts]
+    return "" if any(" " in name for name in names) else "".join(f" {name.upper()} " if is_operator(name) else name for name in names)
 
 
 def _spelling(name: str) -> str:
     """SPDX's for one licence's name; "" where it is not known."""
-    key = re.sub(r"[\s_-]+", "-", name.lower())
+    key = re.sub(r"[\s_-]+", "-", name.strip().lower()).removeprefix("the-").removeprefix("gnu-")
     if match := _GPL.fullmatch(key):
         family, major, minor, _, later = match.groups()
         return f"{family.upper()}GPL-{major}{minor or '.0'}-{'or-later' if later in ('+', '-or-later') else 'only'}"
