@@ -70,7 +70,7 @@ class Corpus:
     """Raw repositories to clean documents, grouped (paper 2.1, 3.1)."""
 
     sources: tuple[Source, ...] = ()
-    languages: tuple[str, ...] = ()  # linguist's names; none: all that are found
+    languages: tuple[str, ...] = ()  # linguist's names; none: all of code; prose (Markdown, Text) only where it is named
     first_repositories: tuple[str, ...] = ()  # taken before the seeded order, as the annotator's positives must be there
     max_bytes: int = 0  # of text; 0: no limit. Repositories are taken in a seeded order.
     max_language_share: float = 1.0  # of max_bytes, so that one language does not fill it

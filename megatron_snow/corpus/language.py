@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Collection
 from functools import cache, lru_cache
 from typing import NamedTuple
 
@@ -32,15 +33,23 @@ def is_code(language: str) -> bool:
     return enry.get_language_type(language) in _TYPES
 
 
-def language_of(path: str, content: bytes) -> str | None:
-    """Linguist's name for the file's language; None where it is unknown or prose."""
+def is_wanted(language: str, prose: Collection[str] = ()) -> bool:
+    """Whether a language is code, or one of the prose that is asked for by name."""
+    return is_code(language) or language in prose
+
+
+def language_of(path: str, content: bytes, prose: Collection[str] = ()) -> str | None:
+    """Linguist's name for the file's language; None where it is unknown, or prose (Markdown, Text) that is not in `prose`.
+
+    Every name of `prose` may be given: `corpus.languages` as it is.
+    """
     language = linguist_language(path, content)
-    return language if language and is_code(language) else None
+    return language if language and is_wanted(language, prose) else None
 
 
 def linguist_language(path: str, content: bytes) -> str:
     """Linguist's name for the file's language, prose too; "" where it is unknown. Always equal to `enry.get_language`."""
-    name = posixpath.basename(path)
+    name = _base_name(path)
     known = _by_name(name)
     if known.certain and (known.by_file_name or not content.startswith(b"#!")) and not _may_hold_modeline(content):
         if content.find(b"\0", 0, _NUL_WITHIN) >= 0:
@@ -55,9 +64,20 @@ def has_extension(path: str) -> bool:
     return bool(posixpath.splitext(path)[1])
 
 
-def languages_by_name(path: str) -> tuple[str, ...]:
-    """The languages that the file name alone allows, () where it says nothing; for skipping files without reading them."""
-    return _allowed_by_name(posixpath.basename(path))
+def languages_by_name(path: str, prose: Collection[str] = ()) -> tuple[str, ...]:
+    """The languages that the file name alone allows, () where it says nothing; for skipping files without reading them.
+
+    Of prose those in `prose`, as in `language_of`.
+    """
+    usual, allowed = _allowed_by_name(_base_name(path))
+    if not any(is_wanted(language, prose) for language in usual):
+        return ()  # .md is also GCC's machine description, but not usually
+    return tuple(language for language in allowed if is_wanted(language, prose))
+
+
+def _base_name(path: str) -> str:
+    """What go-enry is asked for: UTF-8, with question marks for bytes of a name that are not."""
+    return posixpath.basename(path).encode("utf-8", "replace").decode()
 
 
 def _may_hold_modeline(content: bytes) -> bool:
@@ -102,11 +122,10 @@ def _by_name(name: str) -> _Known:
 
 
 @lru_cache(1 << 16)
-def _allowed_by_name(name: str) -> tuple[str, ...]:
+def _allowed_by_name(name: str) -> tuple[list[str], list[str]]:
+    """(the usual languages, all that are possible) for a name."""
     usual = enry.get_languages(name, b"")  # by go-enry's heuristics for a file without content
-    if not any(map(is_code, usual)):
-        return ()  # .md is also GCC's machine description, but not usually
-    return tuple(filter(is_code, enry.get_languages_by_filename(name) or _by_extension(name) or usual))
+    return usual, enry.get_languages_by_filename(name) or _by_extension(name) or usual
 
 
 def _by_extension(name: str) -> list[str]:

@@ -14,6 +14,7 @@ import pytest
 
 from megatron_snow.corpus.heuristics import decides
 from megatron_snow.corpus.language import _by_name, is_code, language_of, languages_by_name, linguist_language
+from megatron_snow.corpus.licences import is_licence_file
 
 PLACES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), "/usr/include", "/usr/share")
 FILES = 1200  # of the installed ones, about this many a place
@@ -89,4 +90,23 @@ def test_go_enry_is_not_asked_where_the_name_settles_it(monkeypatch: pytest.Monk
 def test_prose_is_no_code() -> None:
     assert linguist_language("README.md", b"# words\n") == "Markdown"
     assert language_of("README.md", b"# words\n") is None
+    assert languages_by_name("README.md") == ()
     assert [is_code(name) for name in ("Python", "HTML", "JSON", "Markdown", "Nothing")] == [True, True, True, False, False]
+
+
+def test_prose_that_is_asked_for_by_name() -> None:
+    wanted = ("Python", "Markdown", "Text")
+    assert language_of("README.md", b"# words\n", wanted) == "Markdown"
+    assert language_of("notes.rst", b"words\n", wanted) is None
+    assert language_of("a.py", b"x = 1\n", wanted) == "Python"
+    assert language_of("a.c", b"int x;\n", wanted) == "C"  # of code all are given
+    assert "Markdown" in languages_by_name("docs/README.md", wanted)
+    assert "Text" in languages_by_name("LICENSE.txt", wanted)
+    assert languages_by_name("a.py", wanted) == ("Python",)
+
+
+def test_names_that_are_not_utf_8() -> None:
+    assert linguist_language("a/\udcff.py", b"x = 1\n") == "Python"
+    assert languages_by_name("\udcff.py") == ("Python",)
+    assert not is_licence_file("a/LICENSE\udcff")
+    assert is_licence_file("\udcff/LICENSE")
