@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sysconfig
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -189,3 +190,10 @@ def test_go_enry_says_the_same_of_what_it_is_given() -> None:
     whole = [enry.is_generated(path, body) for path, body in cases]
     assert [enry.is_generated(*heads.for_enry(path, body)) for path, body in cases] == whole
     assert sum(whole[len(files) :]) > 20
+
+
+@pytest.mark.parametrize("piece", ["\\'", '\\"', "'\\", '"""\\', "'\\\"", "'''\"\"\"", "x'\\\n"])
+def test_hostile_code_is_split_in_time(piece: str) -> None:
+    started = time.process_time()
+    assert python_code.split(piece * (200_000 // len(piece)))
+    assert time.process_time() - started < 5  # a tenth of a second; minutes, where each quote is followed to the end

@@ -16,11 +16,12 @@ import numpy as np
 from megatron_snow.corpus.filters.characters import Rows, Values, strings_of
 from megatron_snow.pipeline import Texts
 
-# A comment; a docstring, which is what stands in three quotes at the start of a line; any other string, which stays.
+# A comment; a docstring, which is what stands in three quotes at the start of a line; any other string, which stays. No string
+# begins behind a backslash: else each of 1 MB of \" would be looked at up to the end.
 _PARTS = re.compile(
     r"#[^\n]*"
     r"|^[ \t]*[rRuUbB]{0,2}(?P<quotes>\"\"\"|''').*?(?P=quotes)"
-    r"|(?P<string>\"\"\"(?:[^\"\\]|\\.|\"(?!\"\"))*\"\"\"|'''(?:[^'\\]|\\.|'(?!''))*'''|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*')",
+    r"|(?<!\\)(?P<string>\"\"\"(?:[^\"\\]|\\.|\"(?!\"\"))*\"\"\"|'''(?:[^'\\]|\\.|'(?!''))*'''|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*')",
     re.MULTILINE | re.DOTALL,
 )
 # OpenCoder's: quotes that pair up, in this order of preference, whatever lies between.
