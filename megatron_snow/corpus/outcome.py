@@ -1,7 +1,7 @@
 """How a corpus stage ends: what goes on is written, what is dropped is counted by rule and language, and a sample of it kept.
 
-The sample of a rule is the documents with the smallest digest of their id, so it does not depend on
-the order of shards or on workers.
+The sample of a rule is the documents with the smallest digest of their id, repository and path (of copies the id
+is the same), so it does not depend on the order of shards or on workers.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,8 @@ class Outcome:
                 self._sample(rule, row)
 
     def _count(self, batch: pa.Table, rules: pa.Array) -> None:
-        facts = pa.table({"rule": rules, "language": pc.fill_null(batch["language"], ""), "size": batch["size"]})
+        size = pc.fill_null(pc.coalesce(batch["size"], pc.binary_length(batch["content"]).cast(pa.int64())), 0)
+        facts = pa.table({"rule": rules, "language": pc.fill_null(batch["language"], ""), "size": size})
         groups = facts.group_by(["rule", "language"]).aggregate([("size", "count"), ("size", "sum")])
         for rule, language, count, size in zip(*(groups[name].to_pylist() for name in ("rule", "language", "size_count", "size_sum"))):
             self.tally.add(rule, language, count, size)
@@ -64,7 +65,7 @@ class Outcome:
     def _sample(self, rule: str, row: dict[str, Any]) -> None:
         self._seen += 1
         # heapq is a min-heap: digits are turned round so that the largest digest is on top and leaves first
-        heap, rank = self._rejects[rule], text_digest(row["id"]).translate(_REVERSED)
+        heap, rank = self._rejects[rule], _rank(row).translate(_REVERSED)
         if len(heap) < self._samples:
             heapq.heappush(heap, (rank, self._seen, row))
         elif rank > heap[0][0]:
@@ -86,6 +87,10 @@ class Outcome:
 _REVERSED = str.maketrans("0123456789abcdef", "fedcba9876543210")
 
 
+def _rank(row: Mapping[str, Any]) -> str:
+    return text_digest("\0".join(row[name] or "" for name in ("id", "repository", "path")))
+
+
 def _reject_rows(dropped: pa.Table) -> list[dict[str, Any]]:
     shown = pc.utf8_slice_codeunits(dropped["content"], 0, _SHOWN_CHARACTERS)
     rows: list[dict[str, Any]] = dropped.select(_FACTS).append_column("content", shown).to_pylist()
@@ -103,5 +108,5 @@ def gather_rejects(output: Path, samples: int) -> None:
     with atomic_folder(output / "rejects") as folder:
         for rule, rows in sorted(rules.items()):
             with open(folder / f"{rule.replace('/', '-').replace(' ', '_')}.jsonl", "w", encoding="utf-8") as file:
-                for row in sorted(rows, key=lambda row: text_digest(row["id"]))[:samples]:
+                for row in sorted(rows, key=_rank)[:samples]:
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")

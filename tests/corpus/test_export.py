@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
+
+import pyarrow as pa
 
 from megatron_snow.config import Corpus
 from megatron_snow.corpus.export import export_json_lines
 from megatron_snow.corpus.stages import filter_documents
-from megatron_snow.pipeline import read_table, shards_in
+from megatron_snow.pipeline import read_documents, read_table, shards_in, write_table
 
 TEXTS = ("print('a')\n" * 20, '# naïve\u2028 café \\ " \t 𝒳 words\nxyz = 1\n' * 20)
 
@@ -30,3 +34,14 @@ def test_a_finished_export_is_not_made_again(tmp_path: Path, write_shard: Callab
     time = (tmp_path / "jsonl" / "s.jsonl.zst").stat().st_mtime_ns
     assert export_json_lines(tmp_path) == first
     assert (tmp_path / "jsonl" / "s.jsonl.zst").stat().st_mtime_ns == time
+
+
+def test_columns_that_json_has_no_type_for(tmp_path: Path) -> None:
+    day = datetime(2024, 5, 6, 7, 8, 9)
+    row = {"content": "x = 1\n", "visited": day, "score": float("nan"), "blob": b"\xff\x00", "price": Decimal("1.50"), "links": [day]}
+    write_table(pa.Table.from_pylist([row]), tmp_path / "s.parquet")
+    export_json_lines(tmp_path)
+    (back,) = read_documents(tmp_path / "jsonl" / "s.jsonl.zst")
+    assert back["visited"] == "2024-05-06T07:08:09"
+    assert (back["blob"], back["price"], back["links"]) == ("ff00", "1.50", ["2024-05-06T07:08:09"])
+    assert "score" not in back
