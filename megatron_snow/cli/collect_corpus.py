@@ -48,13 +48,14 @@ def run(args: argparse.Namespace) -> None:
 
     if not args.recipe and not args.source:
         raise UserError("collect-corpus: give --source KIND[:PATH] and --output DIR, or --recipe FILE")
-    sources = tuple(_source(text) for text in args.source)
+    sources = tuple(map(source_of, args.source))
     job = job_of(args, "collect-corpus", lambda corpus: replace(with_options(corpus, args), sources=sources or corpus.sources))
     output = job.output("collected")
     finish(job, collect(job.corpus, job.seed, output, job.execution), output)
 
 
-def _source(text: str) -> Source:
+def source_of(text: str) -> Source:
+    """The source that KIND or KIND:PATH names."""
     kind, _, path = text.partition(":")
     kinds = get_args(get_type_hints(Source)["kind"])
     if kind not in kinds:

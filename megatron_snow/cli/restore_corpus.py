@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from megatron_snow.cli.collect_corpus import _source as source_of
+from megatron_snow.cli.collect_corpus import source_of
 from megatron_snow.cli.corpus_arguments import add_execution_arguments, execution_of
 
 HELP = "make a corpus again from its lock and mirrors of its sources"
