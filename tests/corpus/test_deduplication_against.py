@@ -85,3 +85,31 @@ def test_what_does_not_compare_is_refused(rows: list[dict[str, Any]], tmp_path: 
     other = Corpus(near_duplicates=replace(NearDuplicates(), bands=5))
     with pytest.raises(UserError, match=r"bands=25.*not .*bands=5.*--bands"):
         deduplicate(other, shards, tmp_path / "new", against=[tmp_path / "old"])
+    assert not (tmp_path / "new").exists()  # nothing was signed for it
+
+
+def test_the_output_is_not_an_old_corpus(rows: list[dict[str, Any]], tmp_path: Path, write_shard: Callable[..., Path]) -> None:
+    """The new shards would replace all that lies there."""
+    deduplicate(Corpus(), shards_of(tmp_path / "in", rows[:5], write_shard, 1), tmp_path / "old")
+    new = write_shard(tmp_path / "new-in" / "new.parquet", rows[6])
+    with pytest.raises(UserError, match=r"--against .*old: is the output.*another --output"):
+        deduplicate(Corpus(), [new], tmp_path / "old", against=[tmp_path / "in" / ".." / "old"])
+    assert len(survivors(tmp_path / "old")) == 5
+
+
+def test_missing_and_damaged_files_of_an_old_output_are_named(
+    rows: list[dict[str, Any]], tmp_path: Path, write_shard: Callable[..., Path]
+) -> None:
+    deduplicate(Corpus(), shards_of(tmp_path / "in", rows[:5], write_shard, 1), tmp_path / "old")
+    new = write_shard(tmp_path / "new-in" / "new.parquet", rows[6])
+    for name in ("0.signed.npy", "0.parquet"):
+        path = tmp_path / "old" / name
+        data = path.read_bytes()
+        path.unlink()
+        with pytest.raises(UserError, match=rf"old: {name} is gone; .*again"):
+            deduplicate(Corpus(), [new], tmp_path / "new", against=[tmp_path / "old"])
+        path.write_bytes(data)
+    signed = tmp_path / "old" / "0.signed.npy"
+    signed.write_bytes(signed.read_bytes()[:-1] + b"x")
+    with pytest.raises(UserError, match=r"old/0\.signed\.npy: damaged .* again"):
+        deduplicate(Corpus(), [new], tmp_path / "new", against=[tmp_path / "old"])

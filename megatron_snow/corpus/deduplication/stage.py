@@ -16,7 +16,7 @@ from megatron_snow.config import Corpus
 from megatron_snow.corpus.deduplication import candidates, exact
 from megatron_snow.corpus.deduplication.keeping import SUFFIXES, keep_survivors
 from megatron_snow.corpus.deduplication.scattering import SETS, TABLE, scatter_shard
-from megatron_snow.corpus.deduplication.signed import SUFFIX
+from megatron_snow.corpus.deduplication.signed import SUFFIX, Shape, Signed
 from megatron_snow.corpus.deduplication.signing import sign_shard
 from megatron_snow.corpus.deduplication.units import DIGESTS, Unit, join_pairs, make_plan, units_of
 from megatron_snow.corpus.deduplication.verifying import verify_bin
@@ -42,7 +42,7 @@ class _Run:
         self.output, self.work = output, output / WORK
         self.execution, self.here = execution, Execution(explain=execution.explain)
         self.new = tasks_by_shard(inputs)
-        self.old = [shard for folder in against for shard in _shards_of(folder)]
+        self.old = [shard for folder in against for shard in _shards_of(folder, output, Shape(**self.shape))]
 
     def all(self) -> Manifest:
         """Every pass, then the documents that stay."""
@@ -65,11 +65,10 @@ class _Run:
     def plan(self) -> tuple[list[Unit], Mapping[str, int]]:
         """All units, old ones first, and how many documents and keys they have."""
         folder = self.work / "plan"
-        old = [beside(path.with_name(path.stem), SUFFIX) for path in self.old]
-        signed = [*old, *(self.work / "signatures" / f"{task.name}{SUFFIX}" for task in self.new)]
+        signed = [*map(_signed, self.old), *(self.work / "signatures" / f"{task.name}{SUFFIX}" for task in self.new)]
         names = [f"old-{number}-{path.stem}" for number, path in enumerate(self.old)] + [task.name for task in self.new]
         folders = [os.path.relpath(path.parent, folder) for path in signed]
-        parameters = {**self.shape, "names": names, "folders": folders, "old": len(old)}
+        parameters = {**self.shape, "names": names, "folders": folders, "old": len(self.old)}
         manifest = self.one("plan", make_plan, signed, parameters, (".json", DIGESTS))
         return units_of(folder / "plan.json"), manifest.counts
 
@@ -117,10 +116,24 @@ class _Run:
         ]
 
 
-def _shards_of(folder: Path) -> list[Path]:
+def _shards_of(folder: Path, output: Path, shape: Shape) -> list[Path]:
+    """The shards of an old output; UserError where they cannot be compared with."""
+    if folder.resolve() == output.resolve():
+        raise UserError(f"--against {folder}: is the output, whose shards the new ones would replace; choose another --output")
     manifest = read_manifest(folder)
     names = manifest.outputs if manifest is not None and manifest.stage == "deduplicate" else {}
     shards = [folder / name for name in names if name.endswith(".parquet")]
-    if not shards or not all(beside(path.with_name(path.stem), SUFFIX).is_file() for path in shards):
+    if not shards:
         raise UserError(f"--against {folder}: not the output of deduplicate-corpus; run it there first")
+    for path in (file for shard in shards for file in (shard, _signed(shard))):
+        if not path.is_file():
+            raise UserError(f"--against {folder}: {path.name} is gone; restore it or run deduplicate-corpus there again")
+    for path in map(_signed, shards):
+        made = Signed.read(path).shape
+        if made != shape:
+            raise UserError(f"{path}: made with {made}, not {shape}; give the same --ngram, --bands and --rows")
     return shards
+
+
+def _signed(shard: Path) -> Path:
+    return beside(shard.with_name(shard.stem), SUFFIX)

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from megatron_snow.common.checksums import file_digest
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.files import beside
 from megatron_snow.common.records import read_json, write_json
 from megatron_snow.corpus.deduplication.ranks import NEW
-from megatron_snow.corpus.deduplication.signed import DIGEST, RANK, Numbers, Shape, Signed, SignedRanges
+from megatron_snow.corpus.deduplication.signed import DIGEST, RANK, Numbers, Signed, SignedRanges
 from megatron_snow.pipeline.tasks import input_digest
 
 DIGESTS = ".digests.npy"  # the content digest of every document, by number
@@ -53,15 +54,14 @@ class Unit:
 
 def make_plan(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) -> Mapping[str, int]:
     """Task: a list of all units and the digests of all documents. Parameters: names, folders (from here), old (how many), the shape."""
-    shape = Shape(parameters["ngram"], parameters["bands"], parameters["rows"])
     units, documents, keys = [], 0, 0
     for number, (path, name, folder) in enumerate(zip(inputs, parameters["names"], parameters["folders"])):
-        signed = Signed.read(path)
-        if signed.shape != shape:
-            raise UserError(f"{path}: made with {signed.shape}, not {shape}; give the same --ngram, --bands and --rows")
+        signed, digest, old = Signed.read(path), input_digest(path), number < parameters["old"]
+        if old and file_digest(path) != digest:  # the others were written just now
+            raise UserError(f"{path}: damaged (its digest is not the one that stands in its record); run deduplicate-corpus there again")
         units.append({
-            "name": name, "path": f"{folder}/{path.name}", "digest": input_digest(path), "first": documents,
-            "documents": signed.facts.shape[1], "old": number < parameters["old"],
+            "name": name, "path": f"{folder}/{path.name}", "digest": digest, "first": documents,
+            "documents": signed.facts.shape[1], "old": old,
         })  # fmt: skip
         documents += signed.facts.shape[1]
         keys += len(signed.keys)
