@@ -105,6 +105,32 @@ def test_a_second_run_does_nothing_again(finished: Workspace, small_recipe: Path
     assert time.monotonic() - begin < first / 2
 
 
+def test_explain_of_a_finished_run_says_so_and_writes_nothing(finished: Workspace, small_recipe: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.root.rglob("*")}
+    command = [
+        sys.executable,
+        "-m",
+        "megatron_snow",
+        "run-recipe",
+        "--recipe",
+        str(small_recipe),
+        "--output",
+        str(finished.root),
+        "--explain",
+    ]
+    output = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+    lines = output.splitlines()
+    scored = read_json(finished.evaluation / "humaneval.json")["status"] == "done"
+    assert sum("]" in line and ": done; " in line for line in lines) == len(lines) - (0 if scored else 2)
+    assert "report: done; is written again by every run" in output or not scored
+    more = subprocess.run(
+        [*command, "--set", "phases=[{name: general, data: [{dataset: general}], tokens: 2560, lr: {shape: constant, peak: 1.0e-3}}]"],
+        env=ENVIRONMENT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert more.returncode == 2  # a phase that has been trained is another now
+    assert {path: path.stat().st_mtime_ns for path in finished.root.rglob("*")} == before
+
+
 def test_data_that_was_trained_on_is_not_made_again(finished: Workspace, small_recipe: Path) -> None:
     """A changed corpus is refused before anything is written, and no step looks at the sources again."""
     before = read_manifest(finished.corpus("filtered"))
