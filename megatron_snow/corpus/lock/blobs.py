@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from megatron_snow.corpus.lock.wanted import wanted_of
 from megatron_snow.corpus.sources import RawFile
 from megatron_snow.corpus.sources.git import run_git
 
-CONTENT = "swh:1:cnt:"
+_CONTENT = re.compile(r"swh:1:cnt:([0-9a-f]{40})")  # no other name that git knows, as it answers by the blob's own
 _BATCH_BYTES = 64_000_000  # of blobs that git gives at a time
 
 
@@ -48,8 +49,8 @@ def find_in_git(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, A
     blobs = {}
     for row in rows:
         facts = wanted.facts(row)
-        if facts["swhid"].startswith(CONTENT):
-            blobs[facts["swhid"].removeprefix(CONTENT)] = facts
+        if name := _CONTENT.fullmatch(facts["swhid"]):
+            blobs[name[1]] = facts
     return write_finds(_read(repository, blobs, parameters["max_file_bytes"]), inputs[1], prefix)
 
 

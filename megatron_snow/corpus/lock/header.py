@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 
 from megatron_snow import __version__
 from megatron_snow.common.errors import UserError
+from megatron_snow.config import Redaction
+from megatron_snow.pipeline import DOCUMENT
 
 VERSION = 1  # of the format; a reader refuses a later one
 KEY = b"megatron_snow.corpus_lock"  # of the Parquet file's metadata
@@ -72,16 +74,35 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """The header of a corpus.lock; UserError where there is none or it is of a later format."""
+    """The header of a corpus.lock; UserError where there is none, it is damaged or of a later format."""
     try:
-        metadata = pq.read_schema(path).metadata or {}
+        metadata = pq.read_metadata(path)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"--lock {path}: cannot be read ({str(error).splitlines()[0]}); fetch it again") from error
-    if KEY not in metadata:
+    if KEY not in (metadata.metadata or {}):
         raise UserError(f"--lock {path}: not a corpus.lock; `megatron-snow lock-corpus` writes one")
-    value = json.loads(metadata[KEY])
-    if value["version"] > VERSION:
-        raise UserError(
-            f"--lock {path}: format {value['version']}, this reads up to {VERSION}; use megatron_snow {value['written_by']} or later"
-        )
-    return Header(**{**value, "shards": tuple(map(ShardLayout.from_json, value["shards"]))})
+    try:
+        value = json.loads(metadata.metadata[KEY])
+        if value["version"] > VERSION:
+            raise UserError(
+                f"--lock {path}: format {value['version']}, this reads up to {VERSION}; use megatron_snow {value['written_by']} or later"
+            )
+        header = Header(**{**value, "shards": tuple(map(ShardLayout.from_json, value["shards"]))})
+        _check(header, metadata.num_rows, metadata.schema.to_arrow_schema().names)
+    except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
+        raise UserError(f"--lock {path}: damaged: {str(error) or type(error).__name__}; fetch it again") from error
+    return header
+
+
+def _check(header: Header, rows: int, columns: Sequence[str]) -> None:
+    """ValueError for what no lock of ours has. A lock comes from others: it must not name a place outside the output folder."""
+    Redaction(**header.redaction)
+    for shard in header.shards:
+        if not shard.name.endswith(".parquet") or shard.name.startswith(".") or set("/\\\0") & set(shard.name):
+            raise ValueError(f"{shard.name!r} is no name of a shard")
+        if any(size < 0 for size in shard.row_groups):
+            raise ValueError(f"{shard.name} has a row group of {min(shard.row_groups)} rows")
+        if missing := {*shard.columns.names, *DOCUMENT.names, *OWN} - {"content", *columns}:
+            raise ValueError(f"{shard.name} has columns that the lock lacks: {', '.join(sorted(missing))}")
+    if sum(shard.rows for shard in header.shards) != rows:
+        raise ValueError(f"{rows:,} rows, where its shards have {sum(shard.rows for shard in header.shards):,}")

@@ -32,8 +32,11 @@ def lock_corpus(inputs: Sequence[Path], output: Path, redaction: Redaction, exec
     """Write the lock of `inputs` to the file `output`; the header.
 
     `redaction` are the settings that the corpus may have gone through: restoring tries a text without, then with them.
-    Until the file is there, OUTPUT.work/ holds what is done of it. UserError for shards of one name or columns that clash.
+    Until the file is there, OUTPUT.work/ holds what is done of it. UserError for shards of one name, columns that clash, and
+    an output that is a folder.
     """
+    if output.is_dir():
+        raise UserError(f"--output {output}: is a folder; give the name of a file, for example {output / 'corpus.lock'}")
     work = beside(output, ".work")
     run_stage(Stage("lock", 1, lock_shard, suffixes=(".parquet", _LAYOUT)), _tasks(inputs), work, execution)
     names = [task.name for task in _tasks(inputs)]
@@ -53,6 +56,8 @@ def lock_shard(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, An
     """Task: a shard's rows without the content, and its layout, found to give the shard's own bytes or not."""
     shard = inputs[0]
     schema, tables = _read(shard)
+    if clash := set(OWN) & set(schema.names):
+        raise UserError(f"{shard}: column {min(clash)!r} is one of a lock's own; rename it or take it out")
     without = pa.schema([*(field for field in schema if field.name != "content"), *((name, pa.string()) for name in OWN)])
     again, digest, groups = _HashingFile(), hashlib.blake2b(digest_size=16), []
     with ShardWriter(cast(Any, again), schema) as writer, ShardWriter(beside(prefix, ".parquet"), without) as rows:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from megatron_snow.common.checksums import text_digest
+from megatron_snow.common.errors import UserError
 from megatron_snow.corpus.lock.header import CONTENT_DIGEST, FILE_SHA256
 
 _HEX = 16  # digits of a digest that the index keeps, 64 bits; who finds a row compares the whole
@@ -44,6 +45,9 @@ class Wanted:
         table = table.set_column(0, "content", pc.coalesce(table[CONTENT_DIGEST], table["id"]))
         sha256 = pc.if_else(pc.is_valid(table[FILE_SHA256]), table[FILE_SHA256], table["sha256"])
         table = table.set_column(1, "sha256", sha256).drop_columns([*(CONTENT_DIGEST, FILE_SHA256)])
+        for name in ("content", "sha256"):
+            if not pc.all(pc.fill_null(pc.match_substring_regex(table[name], f"^[0-9a-f]{{{_HEX}}}"), False), min_count=0).as_py():
+                raise UserError(f"--lock {lock}: damaged: a document without the digest of its {name}; fetch it again")
         self.table = table.combine_chunks()
         self._by_file = Index(table["sha256"])
         self._by_content = Index(table["content"])
