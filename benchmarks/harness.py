@@ -124,7 +124,8 @@ class Result:
         path = RESULTS / f"{self.name}-{date}.json"
         RESULTS.mkdir(exist_ok=True)
         write_json(path, {
-            "benchmark": self.name, "date": date, "command": " ".join(["python -m", f"benchmarks.corpus.{self.name}", *(Path(word).name for word in sys.argv[1:])]),
+            "benchmark": self.name, "date": date,
+            "command": " ".join([f"python -m benchmarks.corpus.{self.name}", *(Path(word).name for word in sys.argv[1:])]),
             "commit": self._commit.strip(), "load_before": round(self._load, 2), "under_load": self._load > _IDLE,
             "machine": machine(), "rows": self.rows,
         })  # fmt: skip
