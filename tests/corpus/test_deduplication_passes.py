@@ -15,7 +15,7 @@ import megatron_snow.corpus.shingles as shingles_module
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import read_manifest
 from megatron_snow.config import Corpus
-from megatron_snow.corpus.deduplication import candidates, verifying
+from megatron_snow.corpus.deduplication import candidates, stage, verifying
 from megatron_snow.corpus.deduplication.ranks import COLUMNS, ranks_of
 from megatron_snow.corpus.deduplication.signed import SUFFIX, Shape, Signed
 from megatron_snow.corpus.stages import deduplicate
@@ -110,6 +110,24 @@ def test_a_large_bucket_is_compared_within_a_window(texts: list[str], tmp_path: 
     assert len(survivors(tmp_path / "out")) == 1
     assert manifest is not None
     assert manifest.counts["compared"] == count - 1
+
+
+@pytest.mark.parametrize("rows", [[0, 2], [1, 0, 2], [0, 1], [0, 1, 2, 3]])
+def test_a_shard_that_changes_during_a_run_is_named(
+    rows: list[int], texts: list[str], tmp_path: Path, write_shard: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After it was signed, before it is read again: what was found out would be said of other documents."""
+    documents = [{"content": text} for text in texts[:4]]
+    shard, joined = write_shard(tmp_path / "in" / "s.parquet", *documents[:3]), stage.join_pairs
+
+    def join_and_change(*arguments: Any) -> Any:
+        write_shard(shard, *(documents[row] for row in rows))
+        return joined(*arguments)
+
+    monkeypatch.setattr(stage, "join_pairs", join_and_change)
+    with pytest.raises(UserError, match=r"s\.parquet: changed since it was signed; run deduplicate-corpus again"):
+        deduplicate(Corpus(), [shard], tmp_path / "out")
+    assert not (tmp_path / "out" / "s.parquet").exists()
 
 
 def test_a_signed_file_comes_back(tmp_path: Path) -> None:

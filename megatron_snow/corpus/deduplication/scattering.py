@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from megatron_snow.common.digests import digests_of
-from megatron_snow.common.errors import UserError
 from megatron_snow.common.files import beside
 from megatron_snow.corpus.deduplication.candidates import NONE
-from megatron_snow.corpus.deduplication.signed import DIGEST, Numbers, Signed, numbers_of
+from megatron_snow.corpus.deduplication.signed import DIGEST, Numbers, Signed, check_texts
 from megatron_snow.corpus.deduplication.units import read_array
 from megatron_snow.corpus.shingles import shingle_sets
 from megatron_snow.pipeline import Texts, picked_rows, texts_of
@@ -50,9 +48,7 @@ def _texts(shard: Path, rows: NDArray[np.int64], piece: Any, digests: Numbers) -
     done = 0
     for here, batch in picked_rows(shard, rows, ["content"], piece):
         texts = texts_of(batch["content"])
-        expected = digests[:, done : done + len(here)]
-        if not np.array_equal(numbers_of(digests_of(*texts)), expected):
-            raise UserError(f"{shard}: changed since it was signed, or a line holds several objects; restore it or deduplicate it again")
+        check_texts(shard, texts, digests[:, done : done + len(here)])
         done += len(here)
         yield texts
 

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from megatron_snow.common.digests import digests_of
 from megatron_snow.common.errors import UserError
+from megatron_snow.pipeline import Texts
 
 SUFFIX = ".signed.npy"
 FACTS = 7  # numbers a document: digest (two), rank (four), row << 32 | n-grams
@@ -27,6 +29,12 @@ Numbers = NDArray[np.uint64]
 def numbers_of(digests: NDArray[np.uint8]) -> Numbers:
     """Digests as numbers that compare as they do: uint64[2, digests] from uint8[digests, 16]."""
     return np.ascontiguousarray(digests).view(">u8").astype(np.uint64).T
+
+
+def check_texts(shard: Path, texts: Texts, signed: Numbers) -> None:
+    """UserError where the texts of a shard are not those that were signed, given by their digests: uint64[2, texts]."""
+    if not np.array_equal(numbers_of(digests_of(*texts)), signed):
+        raise UserError(f"{shard}: changed since it was signed; run deduplicate-corpus again when nothing writes there")
 
 
 @dataclass(frozen=True)
