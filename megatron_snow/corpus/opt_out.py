@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from megatron_snow.common.errors import UserError
+
+_OWNER_AND_NAME = ("github.com", "codeberg.org", "bitbucket.org")  # of all that follows, where others have groups in groups
+_ADDRESS = re.compile(
+    rf"(?:[a-z+]+://(?:[^@/]*@)?|[^@/:]+@|(?={'|'.join(map(re.escape, _OWNER_AND_NAME))}))(?:www\.)?(?P<host>[^/:]*)(?::\d+(?=/))?[/:]?"
+)
 
 
 def read_opt_out(path: Path) -> frozenset[str]:
     """The repositories of an opt-out list, in lower case: compare `repository.lower()`, as hosts take owner/name without case.
 
-    One name a line, as `repository` has it ("owner/name", "python:numpy"); what follows # and blank lines are left out, and a
-    host's address before owner/name, a trailing slash and ".git" are cut. UserError for a file that is missing or no text.
+    One name a line, as `repository` has it ("owner/name", "python:numpy"); what follows # and blank lines are left out. Of an
+    address (https://host/owner/name, git@host:owner/name.git, a page of the repository) owner/name counts. UserError for a
+    file that is missing or no text.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -24,6 +31,8 @@ def read_opt_out(path: Path) -> frozenset[str]:
 
 def _name(line: str) -> str:
     name = line.partition("#")[0].strip().lower()
-    if "://" in name:
-        name = name.partition("://")[2].partition("/")[2]
+    if address := _ADDRESS.match(name):
+        name = re.split(r"\?|/-/", name[address.end() :])[0]
+        if address["host"] in _OWNER_AND_NAME:
+            name = "/".join(name.split("/")[:2])
     return name.rstrip("/").removesuffix(".git")

@@ -9,10 +9,10 @@ from typing import Literal
 Role = Literal["code", "test", "documentation", "configuration", "build"]
 
 _TEST_FOLDERS = re.compile(r"(?:^|/)(?:tests?|__tests__|specs?|testdata|test[-_]data|fixtures|unit[-_]?tests)/", re.IGNORECASE)
-_TEST_NAMES = re.compile(r"(?:^test_|_tests?\.|_spec\.|\.tests?\.|\.spec\.|Tests?\.|^conftest\.py$|\.t$)")
+_TEST_NAMES = re.compile(r"(?:^test_|^tests?\.|_tests?\.|_spec\.|\.tests?\.|\.spec\.|Tests?\.|^conftest\.py$|\.t$)")
 _DOCUMENTATION_FOLDERS = re.compile(r"(?:^|/)(?:docs?|documentation|man|manual|tutorials?|javadocs?)/", re.IGNORECASE)
 _BUILD_NAMES = re.compile(
-    r"^(?:makefile.*|gnumakefile|cmakelists\.txt|dockerfile.*|setup\.py|build\.gradle.*|settings\.gradle.*|pom\.xml|build\.xml|configure(\.ac|\.in)?"
+    r"^(?:makefile(?:[.-].*)?|gnumakefile|cmakelists\.txt|dockerfile(?:[.-].*)?|setup\.py|build\.gradle.*|settings\.gradle.*|pom\.xml|build\.xml|configure(\.ac|\.in)?"
     r"|rakefile|gemfile|.*\.gemspec|build\.rs|cargo\.toml|package\.json|pyproject\.toml|meson\.build|sconstruct|sconscript|build(\.bazel)?|workspace"
     r"|gulpfile\..*|gruntfile\..*|webpack\..*|rollup\..*|.*\.(?:mk|cmake|gradle|m4|am|csproj|vcxproj|sln))$"
 )  # fmt: skip

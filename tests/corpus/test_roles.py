@@ -30,6 +30,8 @@ from megatron_snow.corpus.roles import role_of
         ("t/basic.t", "Perl", "test"),
         ("src/__tests__/a.js", "JavaScript", "test"),
         ("conftest.py", "Python", "test"),
+        ("blog/tests.py", "Python", "test"),  # Django's
+        ("attests.py", "Python", "code"),
         ("tests/Makefile", "Makefile", "build"),
         ("tests/data.json", "JSON", "test"),
         ("docs/conf.py", "Python", "documentation"),
@@ -38,6 +40,9 @@ from megatron_snow.corpus.roles import role_of
         ("config.yaml", "YAML", "configuration"),
         (".github/workflows/a.yml", "YAML", "configuration"),
         ("setup.py", "Python", "build"),
+        ("Makefile.in", "Makefile", "build"),
+        ("makefile_writer.py", "Python", "code"),
+        ("dockerfile_parser.go", "Go", "code"),
         ("a/CMakeLists.txt", "CMake", "build"),
         ("a.cmake", "CMake", "build"),
         ("package.json", "JSON", "build"),
@@ -63,6 +68,27 @@ def test_roles_of_the_standard_library() -> None:
     assert set(roles) <= {"code", "test"}
     assert roles["code"] > 50
     assert role_of("unittest/case.py", "Python") == "code"
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("git@github.com:A/B.git", "a/b"),
+        ("ssh://git@host.org:2222/a/b.git", "a/b"),
+        ("https://github.com/a/b/tree/main/src", "a/b"),
+        ("https://github.com/a/b?tab=readme", "a/b"),
+        ("github.com/a/b/", "a/b"),
+        ("https://www.github.com/a/b#readme", "a/b"),
+        ("https://gitlab.com/group/inner/b/-/tree/main", "group/inner/b"),
+        ("a/b", "a/b"),
+        ("crate:serde", "crate:serde"),
+        ("npm:@scope/name", "npm:@scope/name"),
+    ],
+)
+def test_a_line_of_an_opt_out_list(line: str, name: str, tmp_path: Path) -> None:
+    path = tmp_path / "opt_out.txt"
+    path.write_text(line)
+    assert read_opt_out(path) == {name}
 
 
 def test_an_opt_out_list(tmp_path: Path) -> None:
