@@ -32,6 +32,9 @@ def test_a_record_holds_the_profile(name: str) -> None:
         ("others: lose\nrules: [{name: a, drop: lines > 1}]", "others: 'lose' is neither keep nor drop"),
         ("languages: C\nrules: [{name: a, drop: lines > 1}]", "languages: 'C' is not a list"),
         ("rules: [{drop: lines > 1}]", "rules[0]: {'drop': 'lines > 1'}: a rule needs name and drop"),
+        ("rules: [{name: '', drop: lines > 1}]", "name: give letters, digits, _ and -"),  # "" is what goes on
+        ("rules: [{name: 'a:b/c', drop: lines > 1}]", "name: give letters, digits, _ and -"),
+        ("rules: [{name: other_language, drop: lines > 1}]", "and not other_language"),
         ("rules: [{name: a, drop: lines}]", "rules[0] a: drop: 'lines' is not STATISTIC > NUMBER"),
         ("rules: [{name: a, drop: lines > few}]", "rules[0] a: drop: 'lines > few' is not STATISTIC > NUMBER"),
         ("rules: [{name: a, drop: lines > nan}]", "rules[0] a: drop: 'lines > nan' is not STATISTIC > NUMBER"),

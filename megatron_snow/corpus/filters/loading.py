@@ -26,11 +26,12 @@ from typing import Any
 import yaml
 
 from megatron_snow.common.errors import UserError, nearest
-from megatron_snow.corpus.filters.profile import Profile, Rule
+from megatron_snow.corpus.filters.profile import OTHER_LANGUAGE, Profile, Rule
 from megatron_snow.corpus.filters.statistics import OPTIONS, STATISTICS
 
 _FOLDER = Path(__file__).parent / "profiles"
 _CONDITION = re.compile(r"(\w+) *([<>]) *(\S+)")
+_NAME = re.compile(r"[\w-]+")  # of a rule: part of the counts' keys and of a file's name
 _KEYS = ("name", "version", "about", "source", "languages", "others", "rules")
 _RULE_KEYS = ("name", "drop", "only", "except", "share", "source")
 
@@ -99,6 +100,10 @@ def _rule(entry: Any, where: str) -> Rule:
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not isinstance(entry.get("drop"), str):
         raise UserError(f"{where}: {entry!r}: a rule needs name and drop, for example drop: longest_line > 1000")
     where = f"{where} {entry['name']}"
+    if not _NAME.fullmatch(entry["name"]) or entry["name"] == OTHER_LANGUAGE:
+        raise UserError(
+            f"{where}: name: give letters, digits, _ and -, and not {OTHER_LANGUAGE}, which counts the documents that `others` drops"
+        )
     statistic, operator, threshold = _condition(entry["drop"], where)
     options = OPTIONS.get(statistic, ())
     _check_keys(entry, (*_RULE_KEYS, *options), where)

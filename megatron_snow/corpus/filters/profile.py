@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+OTHER_LANGUAGE = "other_language"  # the rule of a profile that drops what is not in its languages
+
 
 @dataclass(frozen=True)
 class Rule:

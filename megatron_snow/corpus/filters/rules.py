@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 
 from megatron_snow.common.checksums import text_digest
 from megatron_snow.corpus.filters.characters import Rows
-from megatron_snow.corpus.filters.profile import Profile, Rule
+from megatron_snow.corpus.filters.profile import OTHER_LANGUAGE, Profile, Rule
 from megatron_snow.corpus.filters.statistics import Documents
 
-OTHER_LANGUAGE = "other_language"  # the rule of a profile that drops what is not in its languages
 COLUMNS = ("id", "path", "language", "content")
 _KEPT = -1
 
