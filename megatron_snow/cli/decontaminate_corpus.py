@@ -34,4 +34,5 @@ def run(args: argparse.Namespace) -> None:
     job = job_of(args, "decontaminate-corpus", lambda corpus: replace(corpus, decontamination=with_options(corpus.decontamination, args)))
     output = job.output("decontaminated")
     finish(job, decontaminate(job.corpus, job.inputs("redacted"), output, job.execution), output)
-    print(table_of(read_json(output / REPORT)))
+    if not job.execution.explain:
+        print(table_of(read_json(output / REPORT)))

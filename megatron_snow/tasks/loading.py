@@ -99,9 +99,16 @@ def _parquet_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _parse(text: str, place: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{place}: not valid JSON ({error.msg}); expected one problem a line") from error
+        value = json.loads(text)
+        if "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError as error:
+        raise UserError(f"{place}: has half of a surrogate pair (\\ud800 to \\udfff), which is no text; replace or delete it") from error
+    except RecursionError as error:
+        raise UserError(f"{place}: has lists or objects too deep in each other; expected one problem a line") from error
+    except ValueError as error:  # JSONDecodeError, or a number of over 4,300 digits
+        raise UserError(f"{place}: not valid JSON ({getattr(error, 'msg', error)}); expected one problem a line") from error
 
 
 def _object(record: Any, place: str) -> dict[str, Any]:

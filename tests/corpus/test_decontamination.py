@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable
@@ -10,17 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import read_json, read_json_lines
 from megatron_snow.config import Corpus, Decontamination
 from megatron_snow.corpus.decontamination import index_of
 from megatron_snow.corpus.decontamination.index import Index
-from megatron_snow.corpus.decontamination.lock import LOCK, sha256
 from megatron_snow.corpus.decontamination.report import REPORT, table_of
 from megatron_snow.corpus.decontamination.search import HITS
 from megatron_snow.corpus.stages import decontaminate
 from megatron_snow.pipeline import Execution, read_documents
-from megatron_snow.tasks import benchmark_path, load_benchmark, load_texts
+from megatron_snow.tasks import load_benchmark, load_texts
 
 
 @pytest.fixture(scope="module")
@@ -126,21 +123,6 @@ def test_shard_loses_the_leak_and_all_is_written_down(tmp_path: Path, write_shar
     assert table_of(report).splitlines()[1].split()[:4] == ["humaneval", "164", "1", "1"]
 
 
-BANK = {"task_id": "t/0", "prompt": "", "entry_point": "f", "canonical_solution": "", "test": ""}
-
-
-def write_bank(path: Path, solution: str) -> str:
-    path.write_text(json.dumps(BANK | {"canonical_solution": solution}) + "\n")
-    return str(path)
-
-
-def test_benchmark_file_is_part_of_the_key(tmp_path: Path, write_shard: Callable[..., Path]) -> None:
-    shard = write_shard(tmp_path / "in" / "s.parquet", {"content": "alpha beta gamma delta epsilon zeta\n"})
-    for solution, kept in (("nothing of the kind at all here", 1), ("alpha beta gamma delta epsilon zeta", 0)):
-        corpus = Corpus(decontamination=Decontamination((write_bank(tmp_path / "bank.jsonl", solution),)))
-        assert decontaminate(corpus, [shard], tmp_path / "out").counts.get("kept", 0) == kept
-
-
 def test_without_benchmarks_all_stays(tmp_path: Path, write_shard: Callable[..., Path]) -> None:
     shard = write_shard(tmp_path / "in" / "s.parquet", {"content": "x = 1\n"})
     assert decontaminate(Corpus(decontamination=Decontamination(())), [shard], tmp_path / "out").counts["kept"] == 1
@@ -154,48 +136,3 @@ def test_two_workers_write_the_same_bytes(tmp_path: Path, write_shard: Callable[
     for path in (tmp_path / "a").glob("*"):
         if path.is_file() and path.name != "manifest.json":  # it has the seconds
             assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
-
-
-def test_lock_lists_digests_and_trivial_needles(tmp_path: Path, write_shard: Callable[..., Path]) -> None:
-    shard = write_shard(tmp_path / "in" / "s.parquet", {"content": "x = 1\n"})
-    decontaminate(Corpus(), [shard], tmp_path / "out")
-    (entry,) = read_json(tmp_path / "out" / LOCK)["benchmarks"]
-    assert (entry["name"], entry["file"], entry["problems"]) == ("humaneval", "HumanEval.jsonl.gz", 164)
-    assert entry["sha256"] == sha256(benchmark_path("humaneval"))
-    assert {"task": "HumanEval/53", "kind": "solution", "text": "return x + y", "reason": "known"} in entry["trivial"]
-    assert {"task": "HumanEval/2", "kind": "solution", "text": "return number % 1.0", "reason": "short"} in entry["trivial"]
-
-
-def test_lock_holds_another_run_to_the_same_files(tmp_path: Path, write_shard: Callable[..., Path]) -> None:
-    shard = write_shard(tmp_path / "in" / "s.parquet", {"content": "x = 1\n"})
-    bank = write_bank(tmp_path / "bank.jsonl", "alpha beta gamma delta epsilon zeta")
-
-    def run(*benchmarks: str, lock: str) -> None:
-        decontaminate(Corpus(decontamination=Decontamination(benchmarks, lock=lock)), [shard], tmp_path / "out")
-
-    run(bank, lock="")
-    lock = str(tmp_path / "bank.lock.json")
-    (tmp_path / "out" / LOCK).rename(lock)
-    run(bank, lock=lock)
-    with pytest.raises(UserError, match=r"bank.lock.json lacks humaneval; make both name the same benchmarks"):
-        run(bank, "humaneval", lock=lock)
-    with pytest.raises(UserError, match=r"bank.lock.json has bank.jsonl, which corpus.decontamination.benchmarks lacks"):
-        run(lock=lock)
-    write_bank(tmp_path / "bank.jsonl", "another solution")
-    with pytest.raises(
-        UserError, match=r"bank.jsonl: not the bank.jsonl of .*bank.lock.json: its sha256 is [0-9a-f]{64}, there [0-9a-f]{64}"
-    ):
-        run(bank, lock=lock)
-    with pytest.raises(UserError, match=r"corpus.decontamination.lock: nowhere.json is not there"):
-        run(bank, lock="nowhere.json")
-    Path(lock).write_text("[]")
-    with pytest.raises(UserError, match=r"bank.lock.json: not a benchmarks.lock.json"):
-        run(bank, lock=lock)
-
-
-def test_two_files_of_one_name_are_refused(tmp_path: Path, write_shard: Callable[..., Path]) -> None:
-    shard = write_shard(tmp_path / "in" / "s.parquet", {"content": "x = 1\n"})
-    (tmp_path / "other").mkdir()
-    names = tuple(write_bank(folder / "bank.jsonl", "a") for folder in (tmp_path, tmp_path / "other"))
-    with pytest.raises(UserError, match=r"corpus.decontamination.benchmarks: two are called bank.jsonl"):
-        decontaminate(Corpus(decontamination=Decontamination(names)), [shard], tmp_path / "out")

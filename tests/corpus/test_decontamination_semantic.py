@@ -139,3 +139,5 @@ def test_stage_reports_and_keeps(tmp_path: Path, write_shard: Callable[..., Path
     (record,) = read_json_lines(tmp_path / "out" / "semantic.jsonl")
     assert (record["task"], record["kind"], record["path"], record["line"]) == ("HumanEval/1", "renamed", "leak.py", 3)
     assert read_json(tmp_path / "out" / REPORT)["benchmarks"]["humaneval"]["semantic"] == {"renamed": 1, "similar": 0}
+    decontaminate(Corpus(), [shard], tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*semantic.jsonl"))  # of a run that asked for it

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from megatron_snow.common.errors import UserError
-from megatron_snow.tasks import load_benchmark
+from megatron_snow.tasks import load_benchmark, load_texts
 
 RECORD = {
     "task_id": "T/0",
@@ -102,6 +102,26 @@ def test_bad_files(tmp_path: Path) -> None:
     (tmp_path / "broken.jsonl").write_text(json.dumps(RECORD) + "\n{oops\n")
     with pytest.raises(UserError, match=r"broken.jsonl:2: not valid JSON"):
         load_benchmark(tmp_path / "broken.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (json.dumps(RECORD | {"prompt": "half \ud800"}), "has half of a surrogate pair"),
+        ("[" * 100_000, "lists or objects too deep in each other"),
+        (json.dumps(RECORD)[:-1] + ', "n": ' + "9" * 5000 + "}", r"not valid JSON \(Exceeds the limit"),
+    ],
+)
+def test_what_no_problem_can_be_is_named_by_its_line(line: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "b.jsonl").write_text(f"{json.dumps(RECORD)}\n{line}\n")
+    for load in (load_benchmark, load_texts):
+        with pytest.raises(UserError, match=rf"b\.jsonl:2: .*{message}"):
+            load(tmp_path / "b.jsonl")
+
+
+def test_text_that_looks_like_deep_json_is_text(tmp_path: Path) -> None:
+    (task,) = load_texts(write(tmp_path / "b.jsonl", RECORD | {"canonical_solution": "[" * 100_000}))
+    assert ("solution", "[" * 100_000) in task.texts
 
 
 def test_without_the_package_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import yaml
 
-from megatron_snow.tasks import TaskTexts, load_texts
+from megatron_snow.tasks import BENCHMARKS, TaskTexts, load_texts
 
 MIN_WORDS = 6  # below it HumanEval's needles are idioms: "return sorted(set(l))", "return a + b"
 MIN_TELLING = 4  # with 3, loops over two ranges drop NumPy-style code and say nothing of a benchmark
@@ -60,6 +60,7 @@ _IMPORTS = re.compile(
       | (?: use | using | package ) \s+ [\w.:*{}, ]+ ; )""",
     re.MULTILINE | re.VERBOSE,
 )
+_ENDINGS = re.compile(r"(?<=.)(\.jsonl|\.json|\.parquet)?(\.gz)?$")
 _TELLING = re.compile(r"[^\W\d]{2}")
 
 
@@ -75,8 +76,9 @@ class Needle:
 
 
 def name_of(benchmark: str) -> str:
-    """What a benchmark is called in reports: its name, or its file's name."""
-    return Path(benchmark).name
+    """What a benchmark is called in counts and reports: its name, or its file's without what says how it is packed."""
+    name = _ENDINGS.sub("", Path(benchmark).name)
+    return name.lower() if name.lower() in BENCHMARKS else name
 
 
 def needles_of(benchmark: str, tasks: Sequence[TaskTexts] | None = None) -> list[Needle]:

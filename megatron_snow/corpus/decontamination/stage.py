@@ -30,6 +30,8 @@ from megatron_snow.corpus.outcome import REJECTS, gather_rejects
 from megatron_snow.pipeline import INLINE, WORK, Execution, Stage, Task, run_stage, tasks_by_shard
 from megatron_snow.tasks import benchmark_path
 
+_ALIKE = SEMANTIC.removeprefix(".")  # of all shards
+
 
 def decontaminate(corpus: Corpus, inputs: list[Path], output: Path, execution: Execution = INLINE) -> Manifest:
     """Drop documents that hold text of a benchmark; SHARD.hits.jsonl beside each shard names every hit.
@@ -41,14 +43,17 @@ def decontaminate(corpus: Corpus, inputs: list[Path], output: Path, execution: E
     folder = _read_needles(wanted, output / WORK / "needles", execution)
     read = (NEEDLES, RUNS, *([PROGRAMS] if wanted.semantic else []))
     written = (".parquet", HITS, REJECTS, *([SEMANTIC] if wanted.semantic else []))
-    stage = Stage("decontaminate", 3, decontaminate_shard, {"ngram": wanted.ngram, "samples": samples}, written)
+    stage = Stage("decontaminate", 4, decontaminate_shard, {"ngram": wanted.ngram, "samples": samples}, written)
     tasks = tasks_by_shard(inputs, also=[folder / f"needles{suffix}" for suffix in read])
     manifest = run_stage(stage, tasks, output, execution, started)
     if execution.explains:
         return manifest
     _gather([folder / f"needles{LOCKED}"], output / LOCK)
     if wanted.semantic:
-        _gather([output / f"{task.name}{SEMANTIC}" for task in tasks], output / SEMANTIC.removeprefix("."))
+        _gather([output / f"{task.name}{SEMANTIC}" for task in tasks], output / _ALIKE)
+    else:  # of a run that asked for it
+        for path in (output / _ALIKE, *output.glob(f"*{SEMANTIC}")):
+            path.unlink(missing_ok=True)
     gather_rejects(output, samples)
     write_report(output, manifest)
     return manifest
@@ -69,6 +74,6 @@ def _read_needles(wanted: Decontamination, folder: Path, execution: Execution) -
     if wanted.lock:
         check_lock(wanted.lock, names, paths)
     parameters = {"benchmarks": names, "ngram": wanted.ngram}
-    stage = Stage("decontaminate: needles", 3, read_needles, parameters, (NEEDLES, RUNS, LOCKED, PROGRAMS))
+    stage = Stage("decontaminate: needles", 4, read_needles, parameters, (NEEDLES, RUNS, LOCKED, PROGRAMS))
     run_stage(stage, [Task("needles", tuple(paths))], folder, Execution(explain=execution.explain))
     return folder

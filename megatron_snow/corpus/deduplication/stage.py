@@ -57,7 +57,7 @@ class _Run:
         self.run("scatter", scatter_shard, self.shards(units, bins), "sets", {"ngram": self.near.ngram}, (TABLE, SETS))
         last = self.survivors("near", self.verified(found.counts["bins"], plan, bins))
         tasks = self.shards(units, first, last, self.work / "plan" / f"plan{DIGESTS}")[len(self.old) :]
-        keeping = Stage("deduplicate", 2, keep_survivors, {**asdict(self.near), "rejects": self.rejects}, SUFFIXES)
+        keeping = Stage("deduplicate", 3, keep_survivors, {**asdict(self.near), "rejects": self.rejects}, SUFFIXES)
         manifest = run_stage(keeping, tasks, self.output, self.execution, self.started)
         gather_rejects(self.output, self.rejects)
         return manifest
