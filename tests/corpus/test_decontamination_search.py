@@ -22,6 +22,9 @@ from megatron_snow.corpus.decontamination.words import lower, lower_table, words
 from megatron_snow.pipeline import texts_of
 
 
+WORDS = ["alpha", "beta", "gamma", "delta", "x", "y", "z", "7", "8", "tau", "phi"]
+
+
 def index_for(*texts: str, ngram: int = 10) -> Index:
     return Index([Needle("b", f"t/{number}", "solution", text) for number, text in enumerate(texts)], ngram)
 
