@@ -96,6 +96,11 @@ def test_git_is_asked_for_whole_names_of_blobs_alone(lock: Path, tmp_path: Path)
     assert find_in_git([tmp_path / "missing.parquet", place], tmp_path / "found", facts) == {"files": 0}
 
 
+def test_a_lock_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.lock: no such file; check the path"):
+        header.read_header(tmp_path / "none.lock")
+
+
 def test_what_cannot_be_locked_says_why(lock: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a folder; give the name of a file"):
         lock_corpus([lock], tmp_path, Redaction())

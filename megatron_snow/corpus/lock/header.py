@@ -77,6 +77,8 @@ def read_header(path: Path) -> Header:
     """The header of a corpus.lock; UserError where there is none, it is damaged or of a later format."""
     try:
         metadata = pq.read_metadata(path)
+    except FileNotFoundError as error:
+        raise UserError(f"--lock {path}: no such file; check the path") from error
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"--lock {path}: cannot be read ({str(error).splitlines()[0]}); fetch it again") from error
     if KEY not in (metadata.metadata or {}):

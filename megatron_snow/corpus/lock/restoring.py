@@ -110,12 +110,12 @@ def _report(missing: NDArray[np.bool_], finds: Sequence[Path], wanted: Wanted, o
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
             if len(lines) < _SHOWN:
                 lines.append(f"{facts['repository']} {facts['revision']} {facts['path']}: {_WORDS[state]}{f' ({place})' if place else ''}")
-    more = [f"and {len(rows) - _SHOWN:,} more"] if len(rows) > _SHOWN else []
+    lines += [f"and {len(rows) - _SHOWN:,} more"] if len(rows) > _SHOWN else []
     if not allow_missing:
         raise UserError(
             "\n  ".join([
                 f"{len(rows):,} of {len(missing):,} documents are missing, {output / MISSING} names them; give a --source that has them, "
-                "or --allow-missing to leave them out", *lines, *more,
+                "or --allow-missing to leave them out", *lines,
             ])
         )  # fmt: skip
 
