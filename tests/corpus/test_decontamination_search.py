@@ -21,7 +21,6 @@ from megatron_snow.corpus.decontamination.needles import Needle
 from megatron_snow.corpus.decontamination.words import lower, lower_table, words_of
 from megatron_snow.pipeline import texts_of
 
-
 WORDS = ["alpha", "beta", "gamma", "delta", "x", "y", "z", "7", "8", "tau", "phi"]
 
 

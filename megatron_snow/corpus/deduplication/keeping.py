@@ -41,7 +41,7 @@ def keep_survivors(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str
         for batch in batches_of(shard, piece=parameters.get("piece")):
             here = slice(start, start + batch.num_rows)
             start = here.stop
-            check_texts(shard, texts_of(batch["content"]), own[:, here])  # 2 % of the pass: a shard that was replaced loses no document
+            check_texts(shard, texts_of(batch["content"]), own[:, here])  # a shard that was replaced loses no document
             if "cluster_id" in batch.column_names:
                 batch = batch.drop_columns("cluster_id")
             batch = batch.append_column("cluster_id", names[here])
