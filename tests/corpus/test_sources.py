@@ -134,6 +134,22 @@ def test_two_versions_of_a_package_are_told_apart(tmp_path: Path) -> None:
     assert named([tmp_path / "*.whl"], "archive") == [("python:w", b"x = 1.0\n"), ("python:w#2", b"x = 2.0\n")]
 
 
+def test_archives_of_like_file_names_but_other_packages_are_not_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "a.py").write_text("x = 0\n")
+    for name, package in (("w-1.0.zip", "first"), ("w-2.0.zip", "second"), ("w-3.0.zip", "first")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("w/a.py", "x = 1\n")
+            archive.writestr("w-1.dist-info/METADATA", f"Name: {package}\n")
+    with zipfile.ZipFile(tmp_path / "w.zip", "w") as archive:  # no metadata: it is called as the folder is
+        archive.writestr("w/a.py", "x = 1\n")
+    (tmp_path / "w-4.0.zip").write_bytes(b"PK damaged")  # no reason to fail before it is read
+    sources = [Source("folder", str(tmp_path)), Source("archive", str(tmp_path / "*.zip"))]
+    parts = [part for part in list_parts(sources) if not part.path.endswith("4.0.zip")]
+    names = [raw.repository for part in parts for raw in read_part(part, LIMITS)]
+    assert names == ["w", "python:first", "python:second", "python:first#2", "w#2"]
+
+
 def test_names_that_are_not_utf8_are_counted(tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path / "r") + b"\xff"
     os.mkdir(folder)

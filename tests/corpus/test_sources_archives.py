@@ -77,6 +77,34 @@ def test_sdist_is_a_repository_with_its_name_licence_version_and_date(tmp_path: 
     assert raw.date == "2020-09-13T12:26:40+00:00"
 
 
+@pytest.mark.parametrize(
+    ("mtime", "date"),
+    [
+        (631_151_999, ""),  # before 1990
+        (631_152_000, "1990-01-01T00:00:00+00:00"),
+        (-5, ""),
+        (1_153_704_088, ""),  # maturin's for every release
+        (1_667_997_441, ""),  # scikit-build-core's
+        (1_580_601_600, ""),  # hatchling's
+        (1_580_601_601, "2020-02-02T00:00:01+00:00"),
+    ],
+)
+def test_a_date_that_is_none_is_not_taken_for_one(tmp_path: Path, mtime: int, date: str) -> None:
+    (raw,) = files_of(tar_of(tmp_path / "p-1.tar.gz", {"p-1/a.py": b"x = 1\n"}, mtime=mtime))
+    assert (raw.data, raw.date) == (b"x = 1\n", date)
+
+
+def test_date_is_of_the_metadata_else_of_the_latest_file(tmp_path: Path) -> None:
+    for name, mtime in (("dated", 1_600_000_000), ("undated", 0)):
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as tar:
+            for member, when in (("p/a.py", 1_500_000_000), ("p/b.py", 1_700_000_000), ("p/PKG-INFO", mtime)):
+                info = tarfile.TarInfo(member)
+                info.size, info.mtime = 8, when
+                tar.addfile(info, io.BytesIO(b"Name: p\n"))
+        dates = {raw.date[:10] for raw in files_of(tmp_path / f"{name}.tar")}
+        assert dates == {"2020-09-13" if name == "dated" else "2023-11-14"}
+
+
 def test_npm_package_is_named_by_its_json(tmp_path: Path) -> None:
     values = {"name": "@scope/thing", "version": "2.0.0", "license": {"type": "ISC"}}
     tar_of(tmp_path / "scope-thing-2.0.0.tgz", {"package/a.js": b"let x = 1;\n", "package/package.json": json.dumps(values).encode()})

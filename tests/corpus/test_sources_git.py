@@ -112,6 +112,40 @@ def test_nothing_that_a_checkout_configures_is_run(tmp_path: Path) -> None:
     assert not (tmp_path / "sprung").exists()
 
 
+@pytest.mark.parametrize("key", ["remote.origin.url", "remote.origin.uploadpack"])
+def test_nothing_is_fetched_whatever_protocols_a_checkout_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setattr(git, "_NO_FETCH", {name: value for name, value in git._NO_FETCH.items() if name != "GIT_NO_LAZY_FETCH"})
+    root = checkout(tmp_path / "in" / "clone", remote="file:///nowhere")
+    (tmp_path / "trap.sh").write_text(f"#!/bin/sh\ntouch {tmp_path}/sprung\n")
+    (tmp_path / "trap.sh").chmod(0o755)
+    for name in ("protocol.allow", "protocol.ext.allow", "protocol.file.allow", "remote.origin.promisor"):
+        run(root, "config", name, "true" if name.endswith("promisor") else "always")
+    run(root, "config", "core.repositoryFormatVersion", "1")
+    run(root, "config", "extensions.partialClone", "origin")
+    run(root, "config", key, f"ext::{tmp_path}/trap.sh" if key.endswith("url") else str(tmp_path / "trap.sh"))
+    head = run(root, "rev-parse", "HEAD")
+    (root / ".git" / "objects" / head[:2] / head[2:]).unlink()  # git would fetch what a partial clone lacks
+    assert {raw.repository for raw in files_of(tmp_path / "in") if raw.path == "a.py"} == {"clone"}
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_odd_names_and_what_the_working_tree_lacks(tmp_path: Path) -> None:
+    root = checkout(tmp_path / "in" / "clone", remote="")
+    names = ["-rf.py", "a\nb.py", "gone.py", "d/e.py", "é.py"]
+    for name in names:
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("x = 1\n")
+    run(root, "add", ".")
+    (root / "gone.py").unlink()
+    assert {raw.path for raw in files_of(tmp_path / "in") if raw.path.endswith(".py")} == {"a.py", *names} - {"gone.py"}
+    run(root, "commit", "-q", "-m", "second")
+    run(root, "sparse-checkout", "set", "--sparse-index", "d")
+    sparse = {path.relative_to(root).as_posix() for path in root.rglob("*.py")}
+    assert {raw.path for raw in files_of(tmp_path / "in") if raw.path.endswith(".py")} == sparse
+    run(tmp_path, "clone", "-q", "--depth", "1", f"file://{root}", str(tmp_path / "shallow" / "clone"))
+    assert {(raw.revision, raw.date) for raw in files_of(tmp_path / "shallow")} == {(run(root, "rev-parse", "HEAD"), DATE)}
+
+
 def test_broken_checkout_is_read_as_a_folder_with_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = checkout(tmp_path / "in" / "clone")
     (root / ".git" / "HEAD").write_text("damage")
@@ -145,6 +179,7 @@ def test_environment_of_the_caller_does_not_mislead(tmp_path: Path, monkeypatch:
         ("ssh://git@example.org:2222/group/sub/name.git", "group/sub/name"),
         ("https://example.org/owner/name?token=x", "owner/name"),
         ("/srv/git/name.git", ""),
+        ("ext::/srv/helper name", ""),
         ("file:///srv/git/name", ""),
         ("../name", ""),
         ("", ""),

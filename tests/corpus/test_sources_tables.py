@@ -237,3 +237,11 @@ def test_parquet_is_cut_at_its_row_groups(tmp_path: Path, monkeypatch: pytest.Mo
     rows = [raw for part in parts for raw in read_part(part, LIMITS)]
     assert [raw.data for raw in rows] == [f"x = {n}\n" for n in range(10)]
     assert rows[4].provenance.endswith("a.parquet#1.1")
+
+
+def test_parquet_with_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    bytes_ = pa.array([b"x = \xff"], pa.binary())
+    text = pa.StringArray.from_buffers(1, *bytes_.buffers()[1:])
+    pq.write_table(pa.table({"content": text}), tmp_path / "odd.parquet")
+    with pytest.raises(UserError, match=r"odd\.parquet: damaged \('utf-8' codec can't decode byte 0xff"):
+        files_of("parquet", tmp_path / "odd.parquet")

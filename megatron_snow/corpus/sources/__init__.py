@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import cache
 
 from megatron_snow.config import Source
-from megatron_snow.corpus.sources.archives import list_archives, read_archive
+from megatron_snow.corpus.sources.archives import list_archives, name_of_archive, read_archive
 from megatron_snow.corpus.sources.files import list_folder, read_files
 from megatron_snow.corpus.sources.installed import list_debian, list_python
 from megatron_snow.corpus.sources.parts import PART_BYTES, Limits, Member, Part, RawFile, Reader
@@ -38,15 +38,15 @@ def list_parts(sources: Iterable[Source]) -> Iterator[Part]:
     """The parts of all sources, in their order; a file or a container that two sources list is listed once.
 
     Two roots with one repository name are two repositories: the second is called NAME#2, so that grouping does not
-    take their files for those of one. Roots are folders, and archives whose file names agree but for a version.
+    take their files for those of one. Roots are folders and archives.
     """
     seen: set[str] = set()
-    roots: dict[str, dict[str, int]] = {}
+    names = _Names()
     for source in sources:
         for part in _LISTERS[source.kind](source):
             kept = _not_in(seen, part)
             if kept is not None:
-                yield _told_apart(roots, kept)
+                yield names.told_apart(kept)
 
 
 def read_part(part: Part, limits: Limits) -> Iterator[RawFile]:
@@ -54,16 +54,29 @@ def read_part(part: Part, limits: Limits) -> Iterator[RawFile]:
     return _READERS[part.kind](part, limits)
 
 
-def _told_apart(roots: dict[str, dict[str, int]], part: Part) -> Part:
-    if part.kind not in ("files", "archive") or part.named:
-        return part
-    name = part.repository if part.kind == "files" else "archive:" + _VERSION.sub("", part.repository)
-    known = roots.setdefault(name, {})
-    root = part.root if part.kind == "files" else os.path.realpath(part.path)
-    number = known.setdefault(root, len(known) + 1)
-    if number == 2 and len(known) == 2:
-        _note(name.removeprefix("archive:"), next(iter(known)), root)
-    return replace(part, suffix=f"#{number}") if number > 1 else part
+class _Names:
+    """Which roots have which names. An archive is opened for its name only where another's file name is the same but for a version."""
+
+    def __init__(self) -> None:
+        self._alike: dict[str, dict[str, tuple[Part, int]]] = {}  # name without version -> root -> its first part and number
+
+    def told_apart(self, part: Part) -> Part:
+        """The part, with a suffix where its repository is the second or a later one of its name."""
+        if part.kind not in ("files", "archive") or part.named:
+            return part
+        alike = self._alike.setdefault(_VERSION.sub("", part.repository), {})
+        root = part.root if part.kind == "files" else os.path.realpath(part.path)
+        if root not in alike:
+            same = [other for other, _ in alike.values() if _full_name(other) == _full_name(part)]
+            alike[root] = part, len(same) + 1
+            if len(same) == 1:
+                _note(_full_name(part), same[0].root or same[0].path, root)
+        number = alike[root][1]
+        return replace(part, suffix=f"#{number}") if number > 1 else part
+
+
+def _full_name(part: Part) -> str:
+    return (name_of_archive(part.path) if part.kind == "archive" else "") or part.repository
 
 
 @cache

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from glob import glob
 from pathlib import Path
 
@@ -29,6 +30,13 @@ _ENDINGS = (
 HELD_BYTES = 64_000_000  # most packages whole
 _HELD_EACH = 1000  # bytes of an entry beside its data
 _EARLIEST, _LATEST = 631_152_000, 253_402_300_799  # 1990 to 9999, in seconds
+# What build tools write in place of a date, so that a build can be repeated.
+_NO_DATES = frozenset((
+    1_153_704_088,  # Cargo and maturin, 2006-07-24
+    1_451_606_400,  # flit's wheels, 2016-01-01
+    1_580_601_600,  # hatchling, 2020-02-02
+    1_667_997_441,  # scikit-build-core, 2022-11-09
+))  # fmt: skip
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -57,6 +65,22 @@ def read_archive(part: Part, limits: Limits) -> Iterator[RawFile]:
         raise UserError(f"{part.path}: damaged archive ({error}); fetch it again or take it out of corpus.sources") from error
 
 
+@lru_cache(1024)
+def name_of_archive(path: str) -> str:
+    """The name by the archive's metadata, which is read as far as the first that says it; "" where none does."""
+    survey = _Survey(path)
+    try:
+        with damage_named():
+            for entry in entries_of(path):
+                if entry.kind == "file" and survey.wants(entry):
+                    survey.see(entry, entry.read())
+                if survey.package.name:
+                    break
+    except Damaged:  # said when it is read
+        return ""
+    return survey.package.name
+
+
 @dataclass
 class _Survey:
     """What the whole of an archive says of each of its files."""
@@ -65,6 +89,7 @@ class _Survey:
     package: Package = field(default_factory=Package)
     licences: dict[str, str] = field(default_factory=dict)  # licence file -> text
     room: int = HELD_BYTES  # for licence files
+    latest: int = 0  # of the dates of its entries
     tops: set[str] = field(default_factory=set)  # the first folders, with their slash; "" where a file lies at the top
 
     def wants(self, entry: Entry) -> bool:
@@ -78,6 +103,7 @@ class _Survey:
         if not entry.name.startswith("DEBIAN/"):
             first, slash, _ = entry.name.partition("/")
             self.tops.add(first + slash if slash else "")
+        self.latest = max(self.latest, entry.modified if _date(entry.modified) else 0)
         if _COMMIT.fullmatch(entry.comment):
             self.package = self.package.or_else(Package(revision=entry.comment))
         if data and is_metadata(self.archive, entry.name):
@@ -97,6 +123,7 @@ class _Survey:
         """No more entries: the licences by folder, and the top folder that all files share."""
         shared = len(self.tops) == 1 and not self.archive.endswith(".deb")
         self.top = next(iter(self.tops)) if shared else ""
+        self.package = self.package.or_else(Package(date=_date(self.latest)))
         self.map = licence_map({name.removeprefix(self.top): text for name, text in self.licences.items()}, self.package.declared)
 
 
@@ -157,5 +184,6 @@ def _reason_to_drop(entry: Entry, limits: Limits) -> str:
 
 
 def _date(seconds: int) -> str:
-    """ISO 8601; "" before 1990: package managers write a fixed date there, npm 1985."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat() if _EARLIEST <= seconds <= _LATEST else ""
+    """ISO 8601; "" for no date: one of _NO_DATES, or one before 1990, where npm (1985) and zip (1980) have theirs."""
+    known = _EARLIEST <= seconds <= _LATEST and seconds not in _NO_DATES
+    return datetime.fromtimestamp(seconds, UTC).isoformat() if known else ""

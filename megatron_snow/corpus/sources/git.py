@@ -15,13 +15,14 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-_OPTIONS = (
-    "--no-pager", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "protocol.allow=never",
-)  # fmt: skip
+_OPTIONS = ("--no-pager", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+# A partial clone fetches what it lacks, by any program that its configuration names: `protocol.ext.allow` there outweighs what the
+# command line says of all protocols, GIT_ALLOW_PROTOCOL outweighs both. The first of the two is known from git 2.39.4 on.
+_NO_FETCH = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
 _SECONDS = 600  # for one command; the index of the largest repositories (millions of files) is read in some seconds
 
 # https://user:token@host:22/owner/name.git and user@host:owner/name.git; the host and what stands before it are not kept.
-_URL = re.compile(r"(?:(?:https?|ssh|git)://(?:[^/@]*@)?[^/]+/|(?:[^/@:]+@)?[^/:]+:(?!/))(?P<name>.+)")
+_URL = re.compile(r"(?:(?:https?|ssh|git)://(?:[^/@]*@)?[^/]+/|(?:[^/@:]+@)?[^/:]+:(?![/:]))(?P<name>.+)")
 _COMMITTER = re.compile(rb"^committer .*> (\d+) ([+-])(\d\d)(\d\d)$", re.MULTILINE)
 
 
@@ -63,9 +64,9 @@ def name_of_remote(url: str) -> str:
 def run_git(root: Path, *command: str, given: bytes = b"", fails: bool = False) -> bytes:
     """What a git command says of a checkout or a bare repository; CalledProcessError where it fails, unless `fails`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    environment = kept | {
+    environment = kept | _NO_FETCH | {
         "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0",
-        "GIT_NO_LAZY_FETCH": "1", "GIT_NO_REPLACE_OBJECTS": "1", "GIT_CEILING_DIRECTORIES": str(root.resolve().parent), "LC_ALL": "C",
+        "GIT_NO_REPLACE_OBJECTS": "1", "GIT_CEILING_DIRECTORIES": str(root.resolve().parent), "LC_ALL": "C",
     }  # fmt: skip
     done = subprocess.run(
         ["git", *_OPTIONS, "-C", str(root), *command], input=given, capture_output=True, env=environment, timeout=_SECONDS, check=not fails

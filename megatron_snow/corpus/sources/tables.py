@@ -69,7 +69,7 @@ def read_parquet(part: Part, limits: Limits) -> Iterator[RawFile]:
                 batches = file.iter_batches(rows, row_groups=[number], columns=columns)
                 for position, row in enumerate(row for batch in batches for row in batch.to_pylist()):
                     yield from files_of_row(row, chosen, part.path, f"{part.path}#{number}.{position}", limits)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # a string column may hold bytes that are no UTF-8
         raise _damaged(part.path, error) from error
 
 

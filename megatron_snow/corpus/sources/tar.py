@@ -94,7 +94,7 @@ def _entry(header: bytes, kind: bytes, size: int, changes: dict[str, str], strea
         return data
 
     what = "file" if plain else "folder" if kind == b"5" or name.endswith("/") else "other"
-    yield Entry(name.removeprefix("./"), size, what, read, _number(header[136:148]), changes["comment"])
+    yield Entry(name.removeprefix("./"), size, what, read, _time(header[136:148]), changes["comment"])
     stream.skip(left + (-size % _BLOCK if kind not in _NO_DATA else 0))
 
 
@@ -150,6 +150,14 @@ def _number(digits: bytes) -> int:
     if value < 0:
         raise Damaged("it holds what is no tar header")
     return value
+
+
+def _time(digits: bytes) -> int:
+    """Seconds since 1970; 0 where there are none that make sense, as before 1970: nothing is refused for its date."""
+    try:
+        return _number(digits)
+    except Damaged:
+        return 0
 
 
 def _decimal(text: str, default: int) -> int:
