@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.explain import is_explaining
+from megatron_snow.common.processes import interrupts_deferred
 from megatron_snow.pipeline.attempts import attempt
 
 Item = TypeVar("Item")
@@ -104,6 +105,8 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     before = multiprocessing.active_children()
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
     try:
+        with interrupts_deferred():  # a worker whose start is cut in two complains with a traceback
+            pool.submit(int)  # starts them all
         yield pool
     except BrokenProcessPool as error:
         raise UserError(

@@ -19,7 +19,7 @@ from megatron_snow.pipeline import RECORD, Execution, Stage, run_stage, tasks_by
 
 def kill_when_begun(cluster: Cluster, node: object, output: Path) -> None:
     """SIGKILL to a node's processes when the first task is done: others run on it then."""
-    while not list(output.glob(f"*{RECORD}")):
+    while not list(output.glob(f"[!.]*{RECORD}")):
         time.sleep(0.02)
     cluster.remove_node(node, allow_graceful=False)
 

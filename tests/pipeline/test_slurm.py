@@ -131,7 +131,7 @@ def test_after_sigkill_the_next_run_ends_the_old_jobs_and_the_same_bytes(
     tmp_path: Path, inputs: list[Path], functions: ModuleType, stage: Any, content: Content
 ) -> None:
     process = start(tmp_path, 4)
-    wait_for(lambda: list((tmp_path / "out").glob(f"*{RECORD}")))
+    wait_for(lambda: list((tmp_path / "out").glob(f"[!.]*{RECORD}")))
     process.kill()
     process.wait()
     name = next((tmp_path / "out" / ".slurm").glob("snow-*")).name

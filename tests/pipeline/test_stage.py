@@ -128,7 +128,7 @@ def test_sigkill_costs_only_time(tmp_path: Path, inputs: list[Path], functions: 
     script.write_text(RUN)
     process = subprocess.Popen([sys.executable, str(script), str(HERE), str(tmp_path / "in"), str(output), executor])
     deadline = time.monotonic() + 60
-    while not list(output.glob(f"*{RECORD}")):
+    while not list(output.glob(f"[!.]*{RECORD}")):
         assert time.monotonic() < deadline, "no task finished within a minute"
         time.sleep(0.01)
     children = psutil.Process(process.pid).children(recursive=True)
@@ -136,7 +136,7 @@ def test_sigkill_costs_only_time(tmp_path: Path, inputs: list[Path], functions: 
     process.wait()
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive
-    done = {path.name.removesuffix(RECORD) for path in output.glob(f"*{RECORD}")}
+    done = {path.name.removesuffix(RECORD) for path in output.glob(f"[!.]*{RECORD}")}
     before = times(output)
     assert 1 <= len(done) < 4
     assert read_manifest(output) is None
