@@ -32,12 +32,8 @@ def keep_survivors(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str
     digests = read_array(digests_path)
     names, own = _hexadecimal(digests[survivors]), digests[offset : offset + len(numbers)].T
     rules = np.where(first != numbers, "exact_duplicate", np.where(survivors != first, "near_duplicate", ""))
-    schema = schema_of(shard)
-    if "cluster_id" in schema.names:  # of an earlier deduplication
-        schema = schema.remove(schema.get_field_index("cluster_id"))
-    schema = schema.append(pa.field("cluster_id", pa.string()))
     start = 0
-    with Outcome(prefix, schema, parameters["rejects"]) as outcome, open(beside(prefix, DUPLICATES), "w", encoding="utf-8") as file:
+    with Outcome(prefix, _schema(shard), parameters["rejects"]) as outcome, open(beside(prefix, DUPLICATES), "w", encoding="utf-8") as file:
         for batch in batches_of(shard, piece=parameters.get("piece")):
             here = slice(start, start + batch.num_rows)
             start = here.stop
@@ -50,6 +46,13 @@ def keep_survivors(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str
         check_texts(shard, Texts(np.empty(0, np.uint8), np.zeros(1, np.int64)), own[:, start:])  # nor is one cut short
     signed.kept(rules == "").write(beside(prefix, SUFFIX))
     return outcome.tally
+
+
+def _schema(shard: Path) -> pa.Schema:
+    schema = schema_of(shard)
+    if "cluster_id" in schema.names:  # of an earlier deduplication
+        schema = schema.remove(schema.get_field_index("cluster_id"))
+    return schema.append(pa.field("cluster_id", pa.string()))
 
 
 def _list(batch: pa.Table, rules: NDArray[np.str_], file: IO[str]) -> None:
