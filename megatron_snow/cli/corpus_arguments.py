@@ -131,6 +131,8 @@ def execution_of(args: argparse.Namespace, recipe: Recipe | None = None) -> Exec
 
 def finish(job: Job, manifest: Manifest, output: Path) -> None:
     """Print what came out and what was dropped by which rule; write the shards as JSONL where that was asked for."""
+    from megatron_snow.corpus.export import FOLDER, export_json_lines
+
     counts = manifest.counts
     kept, size = counts.get("kept", 0), counts.get("kept_bytes", 0)
     print(
@@ -139,7 +141,5 @@ def finish(job: Job, manifest: Manifest, output: Path) -> None:
     for key, count in counts.items():
         if key.startswith("dropped:") and key.count(":") == 1:
             print(f"  {count:>9,}  dropped by {key.removeprefix('dropped:')}")
-    if job.json_lines:
-        from megatron_snow.corpus.export import export_json_lines
-
+    if job.json_lines or (output / FOLDER).is_dir():  # what was exported once is kept up to date
         export_json_lines(output, job.execution)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+_PACKING = re.compile(r"(?<=.)(\.jsonl|\.json|\.parquet)?(\.gz|\.zst)?$")
 
 
 def file_name_of(language: str) -> str:
@@ -12,8 +15,8 @@ def file_name_of(language: str) -> str:
 
 
 def benchmark_label(benchmark: str) -> str:
-    """A benchmark's name, or the stem of its file: "humaneval", "data/mbpp.jsonl.gz" -> "mbpp"."""
-    return Path(benchmark).name.split(".")[0]
+    """A benchmark's name, or its file's without what says how it is packed: "data/mbppplus-v0.2.0.jsonl.gz" -> "mbppplus-v0.2.0"."""
+    return _PACKING.sub("", Path(benchmark).name)
 
 
 @dataclass(frozen=True)

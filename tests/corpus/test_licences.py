@@ -206,3 +206,7 @@ def test_a_choice_in_one_file_of_a_folder_is_in_brackets() -> None:
     licence = licence_map(both).licence_of("a.c", "")
     assert licence == "(MIT OR GPL-3.0-only) AND GPL-2.0-or-later"
     assert kind_of(licence) == "copyleft"
+
+
+def test_a_path_from_the_root_ends() -> None:
+    assert licence_map({}, "ISC").licence_of("/elsewhere/a.py", "") == "ISC"

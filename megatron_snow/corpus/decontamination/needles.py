@@ -27,6 +27,7 @@ from pathlib import Path
 
 import yaml
 
+from megatron_snow.config import benchmark_label
 from megatron_snow.tasks import BENCHMARKS, TaskTexts, load_texts
 
 MIN_WORDS = 6  # below it HumanEval's needles are idioms: "return sorted(set(l))", "return a + b"
@@ -60,7 +61,6 @@ _IMPORTS = re.compile(
       | (?: use | using | package ) \s+ [\w.:*{}, ]+ ; )""",
     re.MULTILINE | re.VERBOSE,
 )
-_ENDINGS = re.compile(r"(?<=.)(\.jsonl|\.json|\.parquet)?(\.gz)?$")
 _TELLING = re.compile(r"[^\W\d]{2}")
 
 
@@ -76,8 +76,8 @@ class Needle:
 
 
 def name_of(benchmark: str) -> str:
-    """What a benchmark is called in counts and reports: its name, or its file's without what says how it is packed."""
-    name = _ENDINGS.sub("", Path(benchmark).name)
+    """What a benchmark is called in counts and reports; known names are lower case."""
+    name = benchmark_label(benchmark)
     return name.lower() if name.lower() in BENCHMARKS else name
 
 

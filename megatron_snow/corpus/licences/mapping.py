@@ -52,7 +52,7 @@ class LicenceMap:
         stanza = next((known for known in self.stanzas if known.licence and known.covers(path)), None)
         if stanza and not stanza.everything:
             return stanza.licence
-        folder = posixpath.dirname(path)
+        folder = posixpath.dirname(path.lstrip("/"))  # "/" is its own parent
         while folder:
             if folder in self.folders:
                 return self.folders[folder]
