@@ -7,7 +7,7 @@ from pathlib import Path
 from megatron_snow.common.files import beside
 from megatron_snow.datasets.lineage import SUFFIX, Lineage
 from megatron_snow.datasets.phase_data import PhaseData
-from megatron_snow.tokenizers import SentencePieceTokenizer
+from megatron_snow.tokenizers import END_OF_DOCUMENT, SentencePieceTokenizer
 
 
 class BatchPrinter:
@@ -15,6 +15,7 @@ class BatchPrinter:
 
     def __init__(self, data: PhaseData, tokenizer: SentencePieceTokenizer) -> None:
         self._data, self._tokenizer = data, tokenizer
+        self._special = tokenizer.special_tokens | {tokenizer.eod: END_OF_DOCUMENT}
         self._lineages: dict[Path, Lineage | None] = {}
 
     def text(self, i: int) -> str:
@@ -29,11 +30,13 @@ class BatchPrinter:
         return "\n".join(parts) + "\n"
 
     def _decode(self, ids: list[int]) -> str:
-        """Text of ids, in which the separators are seen."""
-        ends = {self._tokenizer.eod: "<|endoftext|>", self._tokenizer.file_separator: "<file_sep>"}
-        if ids and ids[-1] in ends:
-            return self._tokenizer.decode(ids[:-1]) + ends[ids[-1]]
-        return self._tokenizer.decode(ids)
+        """Text of ids, in which special tokens are seen."""
+        parts, start = [], 0
+        for end, token in enumerate(ids):
+            if token in self._special:
+                parts += [self._tokenizer.decode(ids[start:end]), self._special[token]]
+                start = end + 1
+        return "".join([*parts, self._tokenizer.decode(ids[start:])])
 
     def _files(self, prefix: Path, first_token: int, count: int) -> list[tuple[str, int]]:
         """(name, tokens) of the parts of files in a piece of a .bin."""

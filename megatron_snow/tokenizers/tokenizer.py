@@ -9,7 +9,7 @@ import numpy as np
 import sentencepiece
 
 from megatron_snow.common.errors import UserError
-from megatron_snow.tokenizers.training import END_OF_DOCUMENT, FILE_SEPARATOR
+from megatron_snow.tokenizers.training import END_OF_DOCUMENT, FILE_SEPARATOR, SPECIAL_TOKENS
 
 # SentencePiece writes a space as this character. A text that holds the character itself would come
 # back with a space in its place; here it is spelled in its three bytes.
@@ -70,6 +70,12 @@ class SentencePieceTokenizer:
         if token == self._processor.unk_id():
             raise UserError(f"{self.path}: no piece {piece}; use a model of tools/train_tokenizer.py")
         return int(token)
+
+    @property
+    def special_tokens(self) -> dict[int, str]:
+        """Names of SPECIAL_TOKENS by id, of those that the model has."""
+        ids = {self._processor.piece_to_id(name): name for name in SPECIAL_TOKENS}
+        return {token: name for token, name in ids.items() if token != self._processor.unk_id()}
 
     @property
     def eod(self) -> int:

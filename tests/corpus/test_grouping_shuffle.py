@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from megatron_snow.common.errors import UserError
 from megatron_snow.corpus.grouping.cuts import Cut, Router, cuts_of, even_cuts
 from megatron_snow.corpus.grouping.runs import RunsWriter, read_runs
 from megatron_snow.pipeline import SHARD_BYTES
@@ -29,6 +30,25 @@ def test_runs_are_found_by_output(tmp_path: Path, memory: int, parts: int) -> No
         expected = [text for table, to in zip(tables, outputs) for text in table.filter(pa.array(to == output))["text"].to_pylist()]
         assert [text for table in found for text in table["text"].to_pylist()] == expected
     assert list(read_runs(tmp_path / "a.runs", 1)) == []
+
+
+def test_damaged_runs_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.runs"
+    with RunsWriter(path, 8, 10**9) as writer:
+        writer.write(pa.table({"text": [f"{n}" * 50 for n in range(80)]}), np.arange(80) % 8)
+    whole = path.read_bytes()
+    damaged = [
+        b"",
+        whole[:10],
+        whole[:-1],
+        whole[100:],
+        *(whole[:place] + b"\xff" * 8 + whole[place + 8 :] for place in (0, 8, 16, len(whole) - 88)),
+    ]
+    for data in damaged:
+        path.write_bytes(data)
+        with pytest.raises(UserError, match=r"a\.runs: damaged \(.+\); delete it"):
+            for output in range(8):
+                list(read_runs(path, output))
 
 
 def test_no_documents_make_an_empty_file_of_runs(tmp_path: Path) -> None:

@@ -6,12 +6,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from megatron_snow.config import Corpus
+from megatron_snow.config import Blend, Corpus, Curve, Phase, Workspace
+from megatron_snow.corpus.grouping.headers import headers_of
 from megatron_snow.corpus.stages import group
-from megatron_snow.datasets import IndexedDataset, Lineage, tokenize_shards
+from megatron_snow.datasets import BatchPrinter, IndexedDataset, Lineage, PhaseData, tokenize_shards
 from megatron_snow.pipeline import DOCUMENT, ShardWriter, read_documents, shards_in
 from megatron_snow.tokenizers import SentencePieceTokenizer
 
@@ -57,6 +59,23 @@ def test_the_first_file_of_a_group_names_the_repository(ungrouped: Path, tmp_pat
         assert row["header"] == f"{name}{row['path']}\n"
         assert {**row, "header": ""} == plain[row["provenance"]]
         before = row["group"]
+
+
+def test_a_name_spells_no_token_and_ends_no_line() -> None:
+    table = pa.table({"repository": ["a/<file_sep>b", "c"], "path": ["x\ny.py", "<repo_name>d<file_sep>e.py"]})
+    headers = headers_of(table, np.array([True, False]), 1.0, 1).to_pylist()
+    assert headers == ["<repo_name>a/ b<file_sep>x y.py\n", " d e.py\n"]
+
+
+def test_show_batch_shows_the_tokens_of_headers(ungrouped: Path, tmp_path: Path, code_tokenizer: Path) -> None:
+    rows = grouped(ungrouped, tmp_path, 1.0, "file")
+    tokenize_shards(shards_in(tmp_path / "grouped"), code_tokenizer, tmp_path / "tokens", workers=1)
+    phase = Phase("p", (Blend(str(tmp_path / "tokens")),), 51_200, Curve("constant", 0.1))
+    data = PhaseData(phase, workspace=Workspace(tmp_path), seq_length=512, samples=100, seed=1)
+    printer = BatchPrinter(data, SentencePieceTokenizer.load(code_tokenizer))
+    text = "".join(printer.text(i) for i in range(100))
+    shown = [(row["repository"], row["path"]) for row in rows if row["header"].startswith("<repo_name>") and row["header"] in text]
+    assert len(shown) > 3
 
 
 def test_tokens_are_header_and_content_and_lead_back(ungrouped: Path, tmp_path: Path, code_tokenizer: Path) -> None:

@@ -6,9 +6,13 @@
 StarCoder2 decides for a repository's context, not for a file (share 0.5), so that a model reads either all names or none. The
 separator between files is tokenization's, so a header is "<repo_name>NAME<file_sep>PATH\\n" at the first file of a group and
 "PATH\\n" at the others. Content and id stay as they are.
+
+A name may hold anything. A line break in it, or what spells one of the two tokens, is written as a blank.
 """
 
 from __future__ import annotations
+
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +23,8 @@ from megatron_snow.corpus.grouping.placement import order_of
 
 HEADER = "header"
 
+_NOT_IN_NAMES = re.compile(r"<repo_name>|<file_sep>|[\r\n]")
+
 
 def headers_of(table: pa.Table, first: NDArray[np.bool_], share: float, seed: int) -> pa.Array:
     """The header of each row, "" for those of the repositories that go without; `first`: whether a row begins its group."""
@@ -28,5 +34,10 @@ def headers_of(table: pa.Table, first: NDArray[np.bool_], share: float, seed: in
     if not named.any():
         return pa.array([""] * table.num_rows, pa.string())
     rows = zip(encoded.indices.to_pylist(), pc.fill_null(table["path"], "").to_pylist(), first.tolist())
-    texts = [(f"<repo_name>{names[name]}<file_sep>" if begins else "") + f"{path}\n" if named[name] else "" for name, path, begins in rows]
+    texts = [_header(names[name], path, begins) if named[name] else "" for name, path, begins in rows]
     return pa.array(texts, pa.string())
+
+
+def _header(name: str, path: str, begins: bool) -> str:
+    name, path = (_NOT_IN_NAMES.sub(" ", text) for text in (name, path))
+    return (f"<repo_name>{name}<file_sep>" if begins else "") + f"{path}\n"

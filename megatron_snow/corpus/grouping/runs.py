@@ -18,6 +18,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from megatron_snow.common.errors import UserError
+
 _CODEC = pa.Codec("zstd", compression_level=1)  # half the time of level 3; the file is read once
 _SIZE = struct.Struct("<Q")
 _FOOTER = struct.Struct("<QQ")
@@ -75,7 +77,15 @@ class RunsWriter:
 
 
 def read_runs(path: Path, output: int) -> Iterator[pa.Table]:
-    """The rows of one output, in the order in which they were written."""
+    """The rows of one output, in the order in which they were written; UserError for a damaged file."""
+    try:
+        yield from _read_runs(path, output)
+    except (pa.ArrowException, OSError, ValueError, OverflowError, struct.error) as error:  # the last four of sizes that cannot be
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: damaged ({reason}); delete it and run group-corpus again") from error
+
+
+def _read_runs(path: Path, output: int) -> Iterator[pa.Table]:
     with open(path, "rb") as file:
         file.seek(-_FOOTER.size, 2)
         end = file.tell()
