@@ -7,8 +7,8 @@
 A source is KIND or KIND:PATH. Kinds: folder (each sub-folder a repository; of a git checkout the tracked files),
 archive (tar, zip, wheels, .deb, npm and source distributions, crates; each a repository), jsonl (.gz, .zst), parquet
 (columns of The Stack v1 and v2, StarCoderData or ours), python (standard library and installed distributions),
-debian (installed packages). Notebooks become code with text cells. Two repositories of one name are told apart as
-NAME and NAME#2.
+debian (installed packages). Notebooks become code with text cells. Prose (Markdown, Text) is collected where --languages
+names it. Two repositories of one name are told apart as NAME and NAME#2.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from megatron_snow.corpus.collection import cap_repositories, in_seeded_order, r
 from megatron_snow.corpus.opt_out import read_opt_out
 from megatron_snow.corpus.outcome import REJECTS, gather_rejects
 from megatron_snow.corpus.selection import Room, Selection, next_round, select_blocks
-from megatron_snow.corpus.sources import Part, list_parts
+from megatron_snow.corpus.sources import Limits, Part, list_parts
 from megatron_snow.pipeline import INLINE, WORK, Execution, Stage, Task, folder_of_ours, run_stage
 
 _SUFFIXES = (".parquet", REJECTS)
@@ -27,13 +27,14 @@ def collect(corpus: Corpus, seed: int, output: Path, execution: Execution = INLI
     started = time.monotonic()
     if corpus.opt_out:
         read_opt_out(Path(corpus.opt_out))  # a list that is missing or damaged is told before anything is read
-    parts = in_seeded_order(list_parts(corpus.sources), seed, corpus.first_repositories)
+    parts = in_seeded_order(list_parts(corpus.sources, corpus.languages), seed, corpus.first_repositories)
     if not parts:
         raise UserError("corpus.sources: nothing to read there; name at least one source that holds source code")
     if not corpus.max_bytes:
         return _collect_all(corpus, parts, output, execution)
     room = Room(corpus.max_bytes, _bytes_of(corpus, corpus.max_language_share), _bytes_of(corpus, corpus.max_repository_share))
-    parts, dropped = cap_repositories(parts, room.max_repository_bytes or corpus.max_bytes, corpus.languages)
+    limits = Limits(corpus.max_file_bytes, languages=frozenset(corpus.languages))
+    parts, dropped = cap_repositories(parts, room.max_repository_bytes, limits)
     selection = Selection(room, dropped)
     with _listed(parts, output, execution) as listing:
         _read_until_full(corpus, listing, selection, output / WORK, execution)
@@ -68,7 +69,7 @@ def _read_until_full(corpus: Corpus, listing: list[Path], selection: Selection, 
     """Read blocks round by round, each a stage in a folder of its own, until the selection is full."""
     room, position, number = selection.room, 0, 0
     while room.left and position < len(listing):
-        new = listing[position : next_round(listing, position, room)]
+        new = listing[position : next_round(listing, position, room, corpus.languages)]
         blocks = work / f"round-{number:03d}"
         tasks = [_reading_task(corpus, path, room.full_languages()) for path in new]
         run_stage(_reading(corpus), tasks, blocks, execution)
@@ -83,7 +84,7 @@ def _read_until_full(corpus: Corpus, listing: list[Path], selection: Selection, 
 def _reading(corpus: Corpus) -> Stage:
     wanted = {"languages": sorted(corpus.languages), "licence_kinds": sorted(corpus.licence_kinds)}
     parameters = {"max_file_bytes": corpus.max_file_bytes, "samples": corpus.filters.rejects, **wanted}
-    return Stage("collect: read", 2, read_block, parameters, _SUFFIXES)
+    return Stage("collect: read", 3, read_block, parameters, _SUFFIXES)
 
 
 def _reading_task(corpus: Corpus, path: Path, full_languages: Sequence[str] = ()) -> Task:

@@ -20,13 +20,13 @@ from megatron_snow.common.files import atomic_folder, beside
 from megatron_snow.common.records import read_json
 from megatron_snow.corpus.counting import Tally
 from megatron_snow.corpus.encodings import converted, decoded
-from megatron_snow.corpus.language import is_code, language_of, languages_by_name
+from megatron_snow.corpus.language import is_wanted, language_of, languages_by_name
 from megatron_snow.corpus.left_out import LeftOut
 from megatron_snow.corpus.licences import kind_of
 from megatron_snow.corpus.opt_out import read_opt_out
 from megatron_snow.corpus.outcome import REJECTS
 from megatron_snow.corpus.roles import role_of
-from megatron_snow.corpus.sources import PART_BYTES, Limits, Part, RawFile, read_part
+from megatron_snow.corpus.sources import PART_BYTES, Limits, Member, Part, RawFile, read_part
 from megatron_snow.pipeline import ShardWriter
 
 # 8 MB of text a shard, so that the stages that follow have work for several processes.
@@ -43,21 +43,22 @@ def in_seeded_order(parts: Iterable[Part], seed: int, first: Sequence[str]) -> l
     return [part for _, part in sorted(keyed, key=lambda pair: pair[0])]
 
 
-def cap_repositories(parts: Iterable[Part], max_bytes: int, languages: Sequence[str] = ()) -> tuple[list[Part], Counter[str]]:
-    """Parts without the files that are beyond `max_bytes` of one repository, and the count of these.
+def cap_repositories(parts: Iterable[Part], max_bytes: int, limits: Limits) -> tuple[list[Part], Counter[str]]:
+    """Parts without the files that are beyond `max_bytes` of one repository (0: no limit), and the count of these.
 
-    Files whose name says that they are in none of the wanted `languages` (none: all) take no room. Containers
-    (archives, tables) stay whole: what is in them is known when they are read, and `selection` caps that.
+    What is known not to be collected takes no room: files that are too large, and those whose name says that they are in
+    none of the languages of `limits` (none: all). Containers (archives, tables) stay whole: what is in them is known when
+    they are read, and `selection` caps that.
     """
+    if not max_bytes:
+        return list(parts), Counter()
     taken: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
     kept: list[Part] = []
-    wanted = frozenset(languages)
     for part in parts:
         members = []
         for member in part.members:
-            named = languages_by_name(member.path)
-            size = 0 if wanted and named and wanted.isdisjoint(named) else member.size
+            size = member.size if _may_be_kept(member, limits) else 0
             if taken[part.name] + size <= max_bytes:
                 taken[part.name] += size
                 members.append(member)
@@ -66,6 +67,12 @@ def cap_repositories(parts: Iterable[Part], max_bytes: int, languages: Sequence[
         if members or part.kind != "files":
             kept.append(replace(part, members=tuple(members), size=sum(member.size for member in members) or part.size))
     return kept, dropped
+
+
+def _may_be_kept(member: Member, limits: Limits) -> bool:
+    named = languages_by_name(member.path, limits.languages)
+    other = limits.languages and named and limits.languages.isdisjoint(named)
+    return member.size <= limits.max_file_bytes and not other
 
 
 def write_listing(parts: Iterable[Part], folder: Path) -> list[Path]:
@@ -106,9 +113,9 @@ class Wanted:
 def read_block(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) -> Mapping[str, int]:
     """Task: one block's files to documents; everything that is dropped is counted by rule. A second input is the opt-out list."""
     tally, left_out = Tally(), LeftOut(parameters["samples"])
-    limits = Limits(parameters["max_file_bytes"], frozenset(parameters["full"]))
+    limits = Limits(parameters["max_file_bytes"], frozenset(parameters["full"]), frozenset(parameters["languages"]))
     opted_out = read_opt_out(inputs[1]) if len(inputs) > 1 else frozenset()
-    wanted = Wanted(frozenset(parameters["languages"]), frozenset(parameters["licence_kinds"]), opted_out)
+    wanted = Wanted(limits.languages, frozenset(parameters["licence_kinds"]), opted_out)
     with ShardWriter(beside(prefix, ".parquet")) as writer:
         for part in read_listing(inputs[0]):
             for raw in read_part(part, limits):
@@ -133,7 +140,8 @@ def document_of(raw: RawFile, wanted: Wanted = Wanted()) -> tuple[dict[str, Any]
     if text is None:
         return None, rule, None
     content = text.encode("utf-8")
-    language = raw.language if raw.language and is_code(raw.language) else language_of(raw.path, content)
+    given = raw.language and is_wanted(raw.language, wanted.languages)
+    language = raw.language if given else language_of(raw.path, content, wanted.languages)
     if language is None:
         return None, "unknown_language", None
     if wanted.languages and language not in wanted.languages:

@@ -8,7 +8,7 @@ number of workers, so neither does the result.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,22 +74,22 @@ class Room:
         return [self.rule_against(language, size, repository) for language, size, repository in zip(*columns)]
 
 
-def next_round(listing: Sequence[Path], start: int, room: Room) -> int:
+def next_round(listing: Sequence[Path], start: int, room: Room, languages: Collection[str] = ()) -> int:
     """The end of a round of blocks from `start`: as many bytes as there is room for, of languages that are not full."""
     enough = max(room.left, _MIN_ROUND_BYTES)
     full = set(room.full_languages())
     wanted = 0
     for number in range(start, len(listing)):
-        wanted += sum(_unread_bytes(part, full) for part in read_listing(listing[number]))
+        wanted += sum(_unread_bytes(part, full, frozenset(languages)) for part in read_listing(listing[number]))
         if wanted >= enough:
             return number + 1
     return len(listing)
 
 
-def _unread_bytes(part: Part, full: set[str]) -> int:
+def _unread_bytes(part: Part, full: set[str], languages: frozenset[str]) -> int:
     if part.kind != "files":
         return part.size
-    return sum(member.size for member in part.members if not full.issuperset(languages_by_name(member.path) or {""}))
+    return sum(member.size for member in part.members if not full.issuperset(languages_by_name(member.path, languages) or {""}))
 
 
 class Selection:

@@ -281,3 +281,47 @@ def test_a_sample_of_what_is_left_out_is_kept_by_rule(tmp_path: Path, max_bytes:
     assert {rule: len(rows) for rule, rows in rejects.items()} == {"binary": 3, "encoding": 1}
     (row,) = rejects["encoding"]
     assert (row["repository"], row["path"], row["size"], row["content"]) == ("r", "a.rb", 6, "# ����")
+
+
+@pytest.mark.parametrize("languages", [("Markdown", "Text", "Python"), ("Python",), ()])
+def test_prose_is_collected_where_it_is_named(tmp_path: Path, languages: tuple[str, ...]) -> None:
+    texts = {"a.py": "x = 1\n", "README.md": "# A title\n", "notes.txt": "Notes.\n", "LICENSE": "MIT License\n"}
+    (tmp_path / "in" / "r").mkdir(parents=True)
+    for name, text in texts.items():
+        (tmp_path / "in" / "r" / name).write_text(text)
+    shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "in" / "r")
+    rows = [{"content": "# A title\n", "path": "b.md"}, {"content": "x = 1\n", "lang": "Markdown", "path": "c"}]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    places = (("folder", "in"), ("archive", "packed.zip"), ("jsonl", "t.jsonl"))
+    sources = tuple(Source(kind, str(tmp_path / place)) for kind, place in places)  # type: ignore[arg-type]
+    for max_bytes in (0, 1000):
+        manifest = collect(Corpus(sources=sources, languages=languages, max_bytes=max_bytes), 1, tmp_path / f"out{max_bytes}")
+        found = Counter((document["path"], document["language"]) for document in documents_in(tmp_path / f"out{max_bytes}"))
+        prose = {
+            ("README.md", "Markdown"): 2,
+            ("notes.txt", "Text"): 2,
+            ("LICENSE", "Text"): 2,
+            ("b.md", "Markdown"): 1,
+            ("c", "Markdown"): 1,
+        }
+        assert found == {("a.py", "Python"): 2, **(prose if "Text" in languages else {})}
+        assert adds_up(manifest)
+
+
+def test_a_repository_may_fill_the_corpus_whatever_else_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "in" / "r").mkdir(parents=True)
+    for number in range(40):
+        (tmp_path / "in" / "r" / f"{number}.py").write_bytes(b"x = 1\n" * 100 if number % 4 == 0 else b"\0" * 900)
+    manifest = collect(Corpus(sources=(Source("folder", str(tmp_path / "in")),), max_bytes=6000), 1, tmp_path / "out")
+    assert manifest.counts["kept_bytes"] == 6000
+    assert "dropped:repository_share" not in manifest.counts
+
+
+def test_what_is_too_large_takes_no_room_of_its_repository(tmp_path: Path) -> None:
+    (tmp_path / "in" / "r").mkdir(parents=True)
+    for number in range(40):
+        (tmp_path / "in" / "r" / f"{number}.py").write_bytes(b"x = 1\n" * (100 if number % 4 == 0 else 101))
+    corpus = Corpus(sources=(Source("folder", str(tmp_path / "in")),), max_bytes=12_000, max_repository_share=0.5, max_file_bytes=600)
+    manifest = collect(corpus, 1, tmp_path / "out")
+    assert manifest.counts["kept_bytes"] == 6000
+    assert manifest.counts["dropped:too_large"] == 30

@@ -70,7 +70,7 @@ def test_other_workers_are_no_reason(number: int, explain: Callable[..., str]) -
 @pytest.mark.parametrize(
     ("number", "options", "reason"),
     [
-        (0, ("--max-bytes", "200000"), "input block-00000.json has changed"),  # other files are read
+        (0, ("--max-bytes", "200000"), "max_bytes 300000 is now 200000"),
         (1, ("--threshold", "long_line=77"), "profile.rules[4].threshold 1000.0 is now 77.0"),
         (2, ("--threshold", "0.9"), "threshold 0.7 is now 0.9"),
         (3, ("--no-emails",), "emails True is now False"),

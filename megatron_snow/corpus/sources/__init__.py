@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 
@@ -20,7 +20,7 @@ from megatron_snow.corpus.sources.installed import list_debian, list_python
 from megatron_snow.corpus.sources.parts import PART_BYTES, Limits, Member, Part, RawFile, Reader
 from megatron_snow.corpus.sources.tables import list_tables, read_jsonl, read_parquet
 
-_LISTERS: dict[str, Callable[[Source], Iterator[Part]]] = {
+_LISTERS: dict[str, Callable[[Source, Collection[str]], Iterator[Part]]] = {
     "folder": list_folder,
     "archive": list_archives,
     "jsonl": list_tables,
@@ -34,8 +34,10 @@ _READERS: dict[str, Reader] = {"files": read_files, "archive": read_archive, "js
 _VERSION = re.compile(r"(?:(?:_|%3[aA])\d.*_[a-z0-9]+|[-@]v?\d+(?:(?:\.[\w+~]+)+(?:-[\w.+~-]*)?)?)$")
 
 
-def list_parts(sources: Iterable[Source]) -> Iterator[Part]:
+def list_parts(sources: Iterable[Source], languages: Collection[str] = ()) -> Iterator[Part]:
     """The parts of all sources, in their order; a file or a container that two sources list is listed once.
+
+    Files of prose (Markdown, Text) are listed where `languages`, those that are wanted, name it.
 
     Two roots with one repository name are two repositories: the second is called NAME#2, so that grouping does not
     take their files for those of one. Roots are folders and archives.
@@ -43,7 +45,7 @@ def list_parts(sources: Iterable[Source]) -> Iterator[Part]:
     seen: set[str] = set()
     names = _Names()
     for source in sources:
-        for part in _LISTERS[source.kind](source):
+        for part in _LISTERS[source.kind](source, frozenset(languages)):
             kept = _not_in(seen, part)
             if kept is not None:
                 yield names.told_apart(kept)

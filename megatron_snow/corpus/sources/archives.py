@@ -8,7 +8,7 @@ metadata and licence files have been seen, up to HELD_BYTES; a larger one is sur
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -40,7 +40,7 @@ _NO_DATES = frozenset((
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
-def list_archives(source: Source) -> Iterator[Part]:
+def list_archives(source: Source, languages: Collection[str] = ()) -> Iterator[Part]:
     """The archives that a path or a glob names; each is one repository, called by its metadata, else by its file name."""
     paths = [Path(name) for name in sorted(glob(source.path, recursive=True))]
     if not paths:
@@ -161,7 +161,7 @@ def _raw(part: Part, entry: Entry, limits: Limits, survey: _Survey | None = None
     """An entry that may be source, read; None for what is not. `survey` sees every entry."""
     if entry.kind == "folder":
         return None
-    source = may_be_source(entry.name) and ".dist-info/" not in entry.name and not entry.name.startswith("DEBIAN/")
+    source = may_be_source(entry.name, limits.languages) and ".dist-info/" not in entry.name and not entry.name.startswith("DEBIAN/")
     dropped = _reason_to_drop(entry, limits)
     wanted = bool(survey and entry.kind == "file" and survey.wants(entry))
     data = entry.read() if (source and not dropped) or wanted else b""

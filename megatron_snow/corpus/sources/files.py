@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -25,29 +25,29 @@ _AS_LISTED = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # a file may have beco
 LICENCE_BYTES = 1_000_000  # of a licence file that is looked at; a larger one is none
 
 
-def list_folder(source: Source) -> Iterator[Part]:
+def list_folder(source: Source, languages: Collection[str] = ()) -> Iterator[Part]:
     """A folder of checkouts: each sub-folder is a repository; one that is a checkout itself, or has a `repository`, is that one."""
     root = Path(source.path)
     if not root.is_dir():
         raise UserError(f"corpus.sources: folder {root}: no such folder; check the path")
     if source.repository or (root / ".git").exists():
-        yield from _list_repository(root, source.repository)
+        yield from _list_repository(root, source.repository, languages)
         return
     checkouts = [path for path in sorted(root.iterdir()) if path.is_dir() and path.name not in _SKIPPED_FOLDERS]
     if not checkouts:
         raise UserError(f"corpus.sources: folder {root}: has no sub-folders; give `repository: NAME` where the folder itself is one")
     for checkout in checkouts:
-        yield from _list_repository(checkout, "")
+        yield from _list_repository(checkout, "", languages)
 
 
-def _list_repository(root: Path, name: str) -> Iterator[Part]:
+def _list_repository(root: Path, name: str, languages: Collection[str]) -> Iterator[Part]:
     known = read_checkout(root) if (root / ".git").exists() else None
     paths = _tracked(root, known) if known else (path.relative_to(root).as_posix() for path in walk(root))
     real = root.resolve()
     whole = Part("files", name or (known.name if known else "") or real.name, "", 0, root=str(real), named=bool(name))
     if known:
         whole = replace(whole, revision=known.revision, date=known.date)
-    yield from list_files(whole, ((path, f"{root}/{path}") for path in paths))
+    yield from list_files(whole, ((path, f"{root}/{path}") for path in paths), languages)
 
 
 def _tracked(root: Path, checkout: Checkout) -> Iterator[str]:
@@ -69,12 +69,15 @@ def walk(root: Path, skipped: frozenset[str] = _SKIPPED_FOLDERS) -> Iterator[Pat
         yield from (Path(folder, name) for name in sorted(names))
 
 
-def list_files(repository: Part, pairs: Iterable[tuple[str, str]]) -> Iterator[Part]:
-    """Parts of a repository from the (path in it, location) of its files; what may be no source is left out."""
+def list_files(repository: Part, pairs: Iterable[tuple[str, str]], languages: Collection[str] = ()) -> Iterator[Part]:
+    """Parts of a repository from the (path in it, location) of its files; what may be no source is left out.
+
+    `languages` are those that are wanted, by which prose is source (`language.languages_by_name`).
+    """
     members, licences = [], []
     for path, location in pairs:
-        licence = is_licence_file(path)
-        if not licence and not may_be_source(path):
+        licence, source = is_licence_file(path), may_be_source(path, languages)
+        if not licence and not source:
             continue
         try:
             status = os.lstat(location)
@@ -84,14 +87,14 @@ def list_files(repository: Part, pairs: Iterable[tuple[str, str]]) -> Iterator[P
             member = Member(path, location, status.st_size, status.st_mtime_ns)
             if licence and status.st_size <= LICENCE_BYTES:
                 licences.append(member)
-            if may_be_source(path):
+            if source:
                 members.append(member)
     yield from parts_of_files(replace(repository, members=tuple(members), licence_files=tuple(licences)))
 
 
-def may_be_source(path: str) -> bool:
+def may_be_source(path: str, languages: Collection[str] = ()) -> bool:
     """Whether a file's name allows a language: by linguist's tables, or no ending at all (a shebang may tell)."""
-    return not has_extension(path) or bool(languages_by_name(path if is_text(path) else readable(path)))
+    return not has_extension(path) or bool(languages_by_name(path if is_text(path) else readable(path), languages))
 
 
 def is_text(path: str) -> bool:
@@ -115,7 +118,7 @@ def read_files(part: Part, limits: Limits) -> Iterator[RawFile]:
         dropped = _reason_to_skip(member, limits)
         data = b""
         if not dropped:
-            data, dropped = _read(member)
+            data, dropped = _read(member, limits.languages)
         yield RawFile(
             part.name, readable(member.path), readable(member.location), data, licences,
             dropped=dropped, size=member.size, revision=part.revision, date=part.date,
@@ -127,15 +130,15 @@ def _reason_to_skip(member: Member, limits: Limits) -> str:
         return "too_large"
     if not is_text(member.path):
         return "name_encoding"
-    known = languages_by_name(member.path)
+    known = languages_by_name(member.path, limits.languages)
     return "language_share" if known and limits.full_languages.issuperset(known) else ""
 
 
-def _read(member: Member) -> tuple[bytes, str]:
+def _read(member: Member, languages: Collection[str]) -> tuple[bytes, str]:
     try:
         with open(os.open(member.location, _AS_LISTED), "rb") as file:
             head = file.read(2)
-            if head != b"#!" and not languages_by_name(member.path):
+            if head != b"#!" and not languages_by_name(member.path, languages):
                 return b"", "unknown_language"
             return head + file.read(member.size), ""  # not more than was listed, should it grow
     except OSError:  # permissions

@@ -94,6 +94,7 @@ class Limits:
 
     max_file_bytes: int
     full_languages: frozenset[str] = frozenset()
+    languages: frozenset[str] = frozenset()  # that are wanted, where some are named: prose is read by name alone
 
 
 Reader = Callable[[Part, Limits], Iterator[RawFile]]

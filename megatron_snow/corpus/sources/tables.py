@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from glob import glob
 from pathlib import Path
@@ -22,7 +22,7 @@ _COMPRESSED = (".gz", ".zst", ".bz2")
 _BATCH_BYTES = 16_000_000  # of a Parquet file in memory at a time, by the mean of the row group
 
 
-def list_tables(source: Source) -> Iterator[Part]:
+def list_tables(source: Source, languages: Collection[str] = ()) -> Iterator[Part]:
     """The JSONL or Parquet files that a path or a glob names; one of over PART_BYTES is cut at its lines or row groups."""
     paths = [Path(name) for name in sorted(glob(source.path, recursive=True))]
     if not paths:
