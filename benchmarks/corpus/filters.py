@@ -31,7 +31,7 @@ def main() -> None:
     result = Result("filters")
     for name in profile_names():
         profile = load_profile(name)
-        inside = [_inside(batch, profile.languages if profile.drop_others else ()) for batch in batches]
+        inside = [_inside(batch, profile.languages) for batch in batches]
         seconds = best(lambda: [verdicts(profile, batch) for batch in inside], 3)  # noqa: B023
         dropped = sum(verdict != "" for batch in inside for verdict in verdicts(profile, batch).to_pylist())
         read = sum(len(texts_of(batch["content"]).data) for batch in inside)
