@@ -149,14 +149,18 @@ def document_of(raw: RawFile, wanted: Wanted = Wanted()) -> tuple[dict[str, Any]
     code, rule = converted(text, language)
     if code is None:
         return None, rule, language
-    licence = raw.licences.licence_of(raw.path, text)
-    kind: str = kind_of(licence)
-    if kind in ("unknown", "unlicensed") and raw.licence_kind:
-        kind = raw.licence_kind
+    licence, kind = _licence_of(raw, text)
     if wanted.licence_kinds and kind not in wanted.licence_kinds:
         return None, f"licence_{kind}", language
     facts = {"language": language, "licence": licence, "licence_kind": kind}
     return _document(raw, code, content if code is text else code.encode("utf-8"), facts | _hashes(raw, content)), "", language
+
+
+def _licence_of(raw: RawFile, text: str) -> tuple[str, str]:
+    """(licence, its kind): the kind that the source says counts where the licence tells none."""
+    licence = raw.licences.licence_of(raw.path, text)
+    kind = kind_of(licence)
+    return licence, raw.licence_kind or kind if kind in ("unknown", "unlicensed") else kind
 
 
 def _document(raw: RawFile, text: str, content: bytes, facts: Mapping[str, Any]) -> dict[str, Any]:
