@@ -297,3 +297,15 @@ def test_the_verbs(sources: Path, shards: list[Path], lock: Path, tmp_path: Path
     assert run_verb("restore_corpus", arguments) == 0
     assert f"{len(shards)} of {len(shards)} shards byte for byte" in capsys.readouterr().out
     assert_same_bytes(shards, tmp_path / "out")
+
+
+def test_prose_that_was_asked_for_is_found_again(tmp_path: Path) -> None:
+    (tmp_path / "checkouts" / "a").mkdir(parents=True)
+    (tmp_path / "checkouts" / "a" / "README.md").write_text("# What it is\n\nA repository of prose.\n")
+    (tmp_path / "checkouts" / "a" / "a.py").write_text("x = 1\n")
+    source = Source("folder", str(tmp_path / "checkouts"))
+    collect(Corpus(sources=(source,), languages=("Markdown", "Python")), 1, tmp_path / "collected")
+    lock_corpus(shards_in(tmp_path / "collected"), tmp_path / "corpus.lock", Redaction())
+    restored = restore_corpus(tmp_path / "corpus.lock", [source], tmp_path / "restored", max_file_bytes=LARGEST)
+    assert (restored.missing, restored.exact) == (0, 1)
+    assert pq.read_table(shards_in(tmp_path / "restored")[0])["language"].to_pylist().count("Markdown") == 1

@@ -31,7 +31,7 @@ _HELD_BYTES = 32_000_000  # of texts before they are sorted and written
 
 def find_in_block(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) -> Mapping[str, int]:
     """Task: one block of parts of sources (inputs: its listing, the lock) to what they have of the lock's rows."""
-    limits = Limits(parameters["max_file_bytes"])
+    limits = Limits(parameters["max_file_bytes"], languages=wanted_of(inputs[1]).languages)
     raw_files = (raw for part in read_listing(inputs[0]) for raw in read_part(part, limits) if not raw.dropped)
     return write_finds(raw_files, inputs[1], prefix)
 

@@ -56,9 +56,9 @@ def restore_corpus(
     header = read_header(lock)
     work = output / WORK
     limit = {"max_file_bytes": max_file_bytes}
-    blocks = write_listing(list_parts(sources), work / "listing")
+    blocks = write_listing(list_parts(sources, wanted_of(lock).languages), work / "listing")
     tasks = [Task(block.name.partition(".")[0], (block, lock)) for block in blocks]
-    run_stage(Stage("restore: find", 1, find_in_block, limit), tasks, work / "found", execution)
+    run_stage(Stage("restore: find", 2, find_in_block, limit), tasks, work / "found", execution)
     finds = [work / "found" / f"{task.name}.parquet" for task in tasks]
     finds += _find_in_git(lock, sources, finds, work, limit, execution)
     missing = ~_found(finds, len(wanted_of(lock)))

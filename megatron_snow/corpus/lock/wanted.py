@@ -57,6 +57,11 @@ class Wanted:
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
+    @property
+    def languages(self) -> frozenset[str]:
+        """The languages of the rows: prose (Markdown) is looked at only where one names it."""
+        return frozenset(pc.unique(self.table["language"].drop_null()).to_pylist())
+
     def facts(self, row: int) -> dict[str, Any]:
         """content (digest), sha256, swhid, repository, revision, path and language of a row; "" for null."""
         return {name: value or "" for name, value in self.table.slice(row, 1).to_pylist()[0].items()}
