@@ -21,7 +21,7 @@ def from_header(head: str) -> str:
     lowered = head.lower()
     if not any(hint in lowered for hint in _HINTS):
         return ""
-    return _tagged(head) or from_notice(head)
+    return (_tagged(head) if "spdx-license-identifier" in lowered else "") or from_notice(head)
 
 
 def _tagged(head: str) -> str:
