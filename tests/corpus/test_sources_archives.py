@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from megatron_snow.common.errors import UserError
 from megatron_snow.config import Source
 from megatron_snow.corpus.sources import Limits, archives, list_parts, read_part
 from megatron_snow.corpus.sources.containers import entries_of
@@ -35,6 +36,14 @@ def test_sdist_is_a_repository_with_its_name_licence_version_and_date(tmp_path: 
     assert (raw.repository, raw.path, raw.data, raw.revision) == ("python:the-thing", "thing/a.py", b"x = 1\n", "1.0")
     assert raw.licences.licence_of(raw.path, "") == "MIT"
     assert raw.date == "2020-09-13T12:26:40+00:00"
+
+
+def test_a_glob_names_files_and_not_their_folders(tmp_path: Path) -> None:
+    (tmp_path / "pypi").mkdir()
+    tar_of(tmp_path / "pypi" / "p-1.tar.gz", {"p-1/a.py": b"x = 1\n"})
+    assert [raw.path for raw in files_of(tmp_path / "**" / "*")] == ["a.py"]
+    with pytest.raises(UserError, match=r"pypi: no such file; of a folder's files give a glob"):
+        list(list_parts([Source("archive", str(tmp_path / "pypi"))]))
 
 
 @pytest.mark.parametrize(

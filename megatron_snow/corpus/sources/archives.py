@@ -12,8 +12,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from glob import glob
-from pathlib import Path
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.config import Source
@@ -21,7 +19,7 @@ from megatron_snow.corpus.licences import is_licence_file, licence_map
 from megatron_snow.corpus.sources.containers import damage_named, entries_of
 from megatron_snow.corpus.sources.files import LICENCE_BYTES, is_text, may_be_source, readable
 from megatron_snow.corpus.sources.packages import Package, is_metadata, package_of
-from megatron_snow.corpus.sources.parts import Limits, Part, RawFile, part_of_container
+from megatron_snow.corpus.sources.parts import Limits, Part, RawFile, files_named_by, part_of_container
 from megatron_snow.corpus.sources.tar import Damaged, Entry
 
 _ENDINGS = (
@@ -42,11 +40,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 def list_archives(source: Source, languages: Collection[str] = ()) -> Iterator[Part]:
     """The archives that a path or a glob names; each is one repository, called by its metadata, else by its file name."""
-    paths = [Path(name) for name in sorted(glob(source.path, recursive=True))]
-    if not paths:
-        raise UserError(f"corpus.sources: archive {source.path}: no such file")
-    for path in paths:
-        if not path.name.endswith(_ENDINGS) or not path.is_file():
+    for path in files_named_by(source):
+        if not path.name.endswith(_ENDINGS):
             raise UserError(f"corpus.sources: archive {path}: not one of {' '.join(_ENDINGS)}")
         yield part_of_container("archive", path, source.repository or stem_of(path.name), named=bool(source.repository))
 

@@ -7,12 +7,16 @@ that the order can be drawn and full languages be skipped before anything is rea
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from glob import glob
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from megatron_snow.common.checksums import text_digest
+from megatron_snow.common.errors import UserError
+from megatron_snow.config import Source
 from megatron_snow.corpus.licences import LicenceMap
 
 # 8 MB of files: some seconds of work, small enough to balance over workers.
@@ -98,6 +102,14 @@ class Limits:
 
 
 Reader = Callable[[Part, Limits], Iterator[RawFile]]
+
+
+def files_named_by(source: Source) -> list[Path]:
+    """The files that a source's path or glob names, in order, folders and pipes left out; UserError where there is none."""
+    files = [Path(name) for name in sorted(glob(source.path, recursive=True)) if os.path.isfile(name)]
+    if not files:
+        raise UserError(f"corpus.sources: {source.kind} {source.path}: no such file; of a folder's files give a glob: '{source.path}/*'")
+    return files
 
 
 def parts_of_files(whole: Part) -> Iterator[Part]:

@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Collection, Iterator
 from dataclasses import replace
-from glob import glob
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,7 +14,7 @@ import pyarrow.parquet as pq
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.config import Source
-from megatron_snow.corpus.sources.parts import PART_BYTES, Limits, Part, RawFile, part_of_container
+from megatron_snow.corpus.sources.parts import PART_BYTES, Limits, Part, RawFile, files_named_by, part_of_container
 from megatron_snow.corpus.sources.rows import columns_of, files_of_row
 
 _COMPRESSED = (".gz", ".zst", ".bz2")
@@ -24,10 +23,7 @@ _BATCH_BYTES = 16_000_000  # of a Parquet file in memory at a time, by the mean 
 
 def list_tables(source: Source, languages: Collection[str] = ()) -> Iterator[Part]:
     """The JSONL or Parquet files that a path or a glob names; one of over PART_BYTES is cut at its lines or row groups."""
-    paths = [Path(name) for name in sorted(glob(source.path, recursive=True))]
-    if not paths:
-        raise UserError(f"corpus.sources: {source.kind} {source.path}: no such file")
-    for path in paths:
+    for path in files_named_by(source):
         yield from _row_groups(path) if source.kind == "parquet" else _spans(path)
 
 
