@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.corpus.truth import clusters_of, pairs_of
 from megatron_snow.common.records import read_json_lines
 from megatron_snow.config import Corpus, NearDuplicates
 from megatron_snow.corpus.shingles import jaccard, shingles
 from megatron_snow.corpus.stages import deduplicate
 from megatron_snow.pipeline import Execution
-from tests.corpus.all_pairs import components, similar_pairs
 from tests.corpus.near_copies import edited, near_copies, survivors
 
 
@@ -30,8 +30,8 @@ def test_clusters_are_those_of_all_pairs(texts: list[str], tmp_path: Path, write
     """Precision 1 by construction; recall of pairs at least 0.94, that of 25 bands of 10 rows."""
     shard = write_shard(tmp_path / "in" / "s.parquet", *({"content": text, "path": f"{n:03d}"} for n, text in enumerate(texts)))
     deduplicate(Corpus(), [shard], tmp_path / "out")
-    similar = similar_pairs(texts, 5, 0.7)
-    truth = len(set(components(len(texts), similar)))
+    similar = pairs_of([shingles(text, 5) for text in texts], 0.7)
+    truth = len(set(clusters_of(len(texts), similar)))
     kept = len(survivors(tmp_path / "out"))
     assert len(similar) > 100
     assert truth <= kept <= truth + 0.06 * (len(texts) - truth)
@@ -48,8 +48,8 @@ def test_recall_and_precision_on_real_code(tmp_path: Path, write_shard: Callable
         row["path"]: row["cluster_id"] for row in (*survivors(tmp_path / "out"), *read_json_lines(tmp_path / "out" / "s.duplicates.jsonl"))
     }
     found = [clusters[f"{n:05d}"] for n in range(len(texts))]
-    pairs = similar_pairs(texts, 5, 0.7)
-    truth = components(len(texts), pairs)
+    pairs = pairs_of([shingles(text, 5) for text in texts], 0.7)
+    truth = clusters_of(len(texts), pairs)
     assert len(texts) > 1500
     assert len(pairs) >= 40
     assert all(len({truth[n] for n in members}) == 1 for members in _members(found))

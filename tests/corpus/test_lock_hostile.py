@@ -47,7 +47,7 @@ def _as_it_is(rows: pa.Table) -> pa.Table:
     ("change", "columns", "message"),
     [
         (lambda value: value["shards"][0].update(name="../../outside.parquet"), _as_it_is, "no name of a shard"),
-        (lambda value: value["shards"][0].update(name="/tmp/outside.parquet"), _as_it_is, "no name of a shard"),
+        (lambda value: value["shards"][0].update(name="/outside.parquet"), _as_it_is, "no name of a shard"),
         (lambda value: value["shards"][0].update(name=".stage.json"), _as_it_is, "no name of a shard"),
         (lambda value: value["shards"][0]["row_groups"].append(1), _as_it_is, "rows, where its shards have"),
         (lambda value: value["shards"][0]["row_groups"].extend([-1, 1]), _as_it_is, "row group of -1 rows"),

@@ -85,7 +85,7 @@ def test_deleting_and_reading_files_of_the_machine(tmp_path: Path) -> None:
 
 
 def test_scratch_folder_is_its_own_and_bounded() -> None:
-    assert attack("open('note', 'w').write('x'); assert open('/tmp/note').read() == 'x'").status == "passed"
+    assert attack("import os; open('note', 'w').write('x'); assert os.listdir('/tmp') == ['note']").status == "passed"
     assert attack("import os; assert os.listdir('/tmp') == []").status == "passed"
     fill = "for n in range(9):\n    with open(f'big{n}', 'wb') as file: file.write(bytes(40 << 20))"
     assert "No space left" in attack(fill).detail
