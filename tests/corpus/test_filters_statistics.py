@@ -47,9 +47,9 @@ def real_texts(limit: int) -> list[str]:
     return texts
 
 
-@pytest.fixture(scope="module", params=["made", "real"])
-def texts(request: pytest.FixtureRequest) -> list[str]:
-    return made_texts() if request.param == "made" else real_texts(400)
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    return made_texts() + real_texts(400)
 
 
 @needs_native
