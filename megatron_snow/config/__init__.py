@@ -9,6 +9,7 @@ from megatron_snow.config.schema import (
     Curve,
     Decontamination,
     Evaluation,
+    FillInMiddle,
     Filters,
     Model,
     NearDuplicates,
@@ -20,6 +21,7 @@ from megatron_snow.config.schema import (
     Source,
     Synthesis,
     Tokenizer,
+    Tokens,
     Training,
 )
 from megatron_snow.config.workspace import Workspace, benchmark_label, file_name_of
@@ -31,6 +33,7 @@ __all__ = [
     "Curve",
     "Decontamination",
     "Evaluation",
+    "FillInMiddle",
     "Filters",
     "Model",
     "NearDuplicates",
@@ -42,6 +45,7 @@ __all__ = [
     "Source",
     "Synthesis",
     "Tokenizer",
+    "Tokens",
     "Training",
     "Workspace",
     "benchmark_label",

@@ -85,17 +85,27 @@ class Corpus:
     grouping: Literal["file", "repo", "language-repo", "repo-language"] = "language-repo"
     file_order: Literal["random", "path", "imports"] = "random"  # of the files in a group
     header_share: float = 0.0  # of the documents that carry their repository and path before the text
-    held_out_share: float = 0.02  # of the bytes of each language, whole repositories
+    held_out_share: float = 0.02  # of the bytes of each language, whole repositories: for the loss while training
+    test_share: float = 0.0  # as much again that no run looks at before its end
     memory_bytes: int = 2_000_000_000  # that one task of a shuffle may take; what comes out does not depend on it
 
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """SentencePiece BPE with byte fallback, digits split, whitespace kept."""
+    """A BPE vocabulary: SentencePiece's (byte fallback, digits split, whitespace kept) or byte-level (tokenizer.json)."""
 
     vocab_size: int
-    model: str = ""  # path of a trained .model; "": train one on the corpus
+    kind: Literal["sentencepiece", "byte_level"] = "sentencepiece"  # of the one that is trained
+    model: str = ""  # path of a .model, a tokenizer.json or a folder with one; "": train one on the corpus
     train_bytes: int = 30_000_000
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """How the files of a (language, repository) group become one sequence of a dataset."""
+
+    file_separator: Literal["<file_sep>", "<|endoftext|>", ""] = "<file_sep>"  # between files of a group; a group ends with <|endoftext|>
+    max_group_tokens: int = 2**24  # a longer group is cut at file borders
 
 
 # --- The model and how it is laid out (paper, Table 1) -----------------------------------------
@@ -175,6 +185,17 @@ class Blend:
 
     dataset: str  # a folder below the workspace's tokens/ ("general", "selected", "synthetic") or a path
     share: float = 1.0  # of the phase's tokens, relative to the others; a phase's `languages` then scale their parts
+    tokens: int = 0  # a budget in place of a share: so many different tokens of it are read ... (0: all, where epochs is given)
+    epochs: float = 0.0  # ... so many times (12.5 B x 4, paper 2.3); 0: by share
+
+
+@dataclass(frozen=True)
+class FillInMiddle:
+    """Documents read as prefix, suffix, middle (Bavarian et al. 2022), made while samples are read."""
+
+    rate: float = 0.0  # of documents
+    spm_rate: float = 0.5  # of those: suffix, prefix, middle
+    unit: Literal["file", "document"] = "file"  # what is permuted: each file of a repository, or a whole group
 
 
 @dataclass(frozen=True)
@@ -188,6 +209,11 @@ class Phase:
     # Target share of languages; the rest keep their proportions to each other (paper 2.4: Python near half).
     languages: Mapping[str, float] = field(default_factory=dict)
     optimizer_state: Literal["carry", "reset"] = "carry"
+    # epochs: a pass ends before the next begins (four repeats are four passes); joint: all passes shuffled together, as Megatron does.
+    repeat: Literal["epochs", "joint"] = "epochs"
+    # concatenate: groups end to end, cut every seq_length; best_fit: whole pieces packed into samples, the rest padded (Ding et al. 2024).
+    packing: Literal["concatenate", "best_fit"] = "concatenate"
+    fim: FillInMiddle = field(default_factory=FillInMiddle)
 
 
 # --- Quality annotator and synthesis (paper 2.3, 2.4) ------------------------------------------
@@ -250,6 +276,7 @@ class Recipe:
     executor: Literal["inline", "pool", "slurm", "ray"] = "pool"  # where the data stages run
     executor_options: Mapping[str, str] = field(default_factory=dict)  # of Slurm (partition, account, time) or Ray (address)
     corpus: Corpus = field(default_factory=Corpus)
+    tokens: Tokens = field(default_factory=Tokens)
     parallel: Parallel = field(default_factory=Parallel)
     annotator: Annotator = field(default_factory=Annotator)
     synthesis: Synthesis = field(default_factory=Synthesis)
