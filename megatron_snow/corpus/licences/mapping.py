@@ -7,9 +7,10 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from megatron_snow.corpus.language import languages_by_name
-from megatron_snow.corpus.licences.debian import Stanza, from_debian_copyright, stanzas_of
+from megatron_snow.corpus.licences.debian import Stanza, Stanzas, from_debian_copyright, stanzas_of
 from megatron_snow.corpus.licences.expressions import all_of
 from megatron_snow.corpus.licences.headers import HEAD_BYTES, from_header
 from megatron_snow.corpus.licences.texts import from_text
@@ -49,7 +50,7 @@ class LicenceMap:
         What a package declares stands before the licence files of its root where it speaks of the same licences: texts do not
         say whether later versions may be taken, nor whether two of them are a choice.
         """
-        stanza = next((known for known in self.stanzas if known.licence and known.covers(path)), None)
+        stanza = self._compiled.first_covering(path) if self.stanzas else None
         if stanza and not stanza.everything:
             return stanza.licence
         folder = posixpath.dirname(path.lstrip("/"))  # "/" is its own parent
@@ -61,6 +62,10 @@ class LicenceMap:
             return stanza.licence
         root = self.folders.get("", "")
         return self.declared if _speaks_of(self.declared, root) else root or self.declared
+
+    @cached_property
+    def _compiled(self) -> Stanzas:
+        return Stanzas(self.stanzas)
 
 
 def licence_map(files: Mapping[str, str], declared: str = "") -> LicenceMap:

@@ -8,7 +8,11 @@ of several); these read 2,800 a second. Of the 220 that both could name, 217 hav
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
+
+import re2
 
 from megatron_snow.corpus.licences.words import words_of
 
@@ -105,16 +109,33 @@ def from_notice(head: str) -> str:
 
 def _in_words(words: str) -> Iterator[tuple[int, str]]:
     """(where its words begin, the licence)."""
-    for pattern, licence in _COMPILED:
+    for number in _texts_in(words):
+        pattern, licence = _COMPILED[number]
         if match := pattern.search(words):
             yield match.start(), licence
-    if match := _CREATIVE_COMMONS.search(words):
+    if "attribution" in words and (match := _CREATIVE_COMMONS.search(words)):
         yield match.start(), f"CC-BY{_SHORT[match[1]]}{_SHORT[match[2]]}-{match[3]}.{match[4]}"
     for rule in (_gnu, _mit, _isc, _bsd):
         yield from rule(words)
 
 
 _COMPILED = tuple((re.compile(f" (?:{pattern}) "), licence) for pattern, licence in _TEXTS)
+
+
+def _texts_in(words: str) -> Iterable[int]:
+    """Which of _TEXTS are there: one pass for all, 8 microseconds for a header where one pass for each takes 50."""
+    found = set(_set_of_texts().Match(words) or ())
+    return range(len(_TEXTS)) if len(_TEXTS) not in found else sorted(found - {len(_TEXTS)})
+
+
+@cache
+def _set_of_texts() -> Any:
+    texts = re2.Set.SearchSet()
+    for pattern, _ in _COMPILED:
+        texts.Add(pattern.pattern)
+    texts.Add("")  # is in every text: RE2 says nothing of a search that it gave up, but that it found not even this
+    texts.Compile()
+    return texts
 
 
 def _gnu(words: str) -> Iterator[tuple[int, str]]:
@@ -161,7 +182,7 @@ def _mentions(words: str) -> Iterator[str]:
     if choice and (choice["word"] == "or" or " dual" in words):
         family, major, later = choice.groups()[2:]
         yield f"{_NAMES[choice[1]]} OR {_gnu_name(family, major, None, bool(later)) if major else _FIRST[_FAMILY[family]]}"
-    elif match := _GNU_SHORT.search(words) or _GNU_LONG.search(words):
+    elif match := ("gpl" in words and _GNU_SHORT.search(words)) or _GNU_LONG.search(words):
         yield _gnu_name(match[1], match[2], match[3], bool(match[4]))
     elif bare := _GNU_BARE.search(words):
         yield _FIRST[_FAMILY[bare[1]]]
