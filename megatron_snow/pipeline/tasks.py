@@ -33,6 +33,7 @@ class Stage:
     work: Work
     parameters: Mapping[str, Any] = field(default_factory=dict)
     suffixes: tuple[str, ...] = (".parquet",)
+    digest: Callable[[Path], str] = file_digest  # of an output, for its record; a stage whose work digests what it writes says it here
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def _run(prepared: Prepared, stage: Stage, prefix: Path) -> None:
     try:
         counts = stage.work(prepared.task.inputs, temporary, {**stage.parameters, **prepared.task.parameters})
         written = [(beside(temporary, suffix), beside(prefix, suffix)) for suffix in stage.suffixes]
-        outputs = {final.name: {"digest": file_digest(path), "bytes": path.stat().st_size} for path, final in written}
+        outputs = {final.name: {"digest": stage.digest(path), "bytes": path.stat().st_size} for path, final in written}
         kept = {"key": prepared.key, "made_from": prepared.made_from, "outputs": outputs, "counts": dict(counts)}
         beside(temporary, RECORD).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
         commit_all([*written, (beside(temporary, RECORD), record)])
