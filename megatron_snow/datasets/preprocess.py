@@ -18,8 +18,9 @@ import numpy as np
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import Manifest
-from megatron_snow.datasets.indexed import IndexedWriter, token_dtype
+from megatron_snow.datasets.index_format import token_dtype
 from megatron_snow.datasets.lineage import SUFFIX, LineageWriter, Origin
+from megatron_snow.datasets.writing import IndexedWriter
 from megatron_snow.pipeline import Execution, Stage, Task, read_documents, run_stage, schema_of
 from megatron_snow.tokenizers import FILE_SEPARATOR, SentencePieceTokenizer
 

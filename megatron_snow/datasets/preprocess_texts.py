@@ -16,8 +16,9 @@ import numpy as np
 
 from megatron_snow.common.files import PARTIAL, beside, commit
 from megatron_snow.common.progress import progress_bar
-from megatron_snow.datasets.indexed import IndexedWriter, token_dtype
+from megatron_snow.datasets.index_format import token_dtype
 from megatron_snow.datasets.texts import read_records
+from megatron_snow.datasets.writing import IndexedWriter
 from megatron_snow.pipeline import process_pool
 from megatron_snow.tokenizers import SentencePieceTokenizer
 
