@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from megatron_snow.config.schema import Corpus, Model, Parallel, Phase, Recipe
+from megatron_snow.config.phase_checks import check_phase
+from megatron_snow.config.schema import Corpus, Model, Parallel, Recipe
 from megatron_snow.config.workspace import benchmark_label
 
 Problem = tuple[str, str]
@@ -26,7 +27,7 @@ def check_recipe(recipe: Recipe) -> Iterator[Problem]:
     if len(set(names)) < len(names):
         yield "phases", f"names {names} are not distinct"
     for phase in recipe.phases:
-        yield from _check_phase(recipe, phase)
+        yield from check_phase(phase, recipe.training.global_batch_size * recipe.model.seq_length)
 
 
 def _check_model(model: Model) -> Iterator[Problem]:
@@ -122,6 +123,7 @@ def _check_tokenizer(recipe: Recipe) -> Iterator[Problem]:
 _LEAST: dict[str, dict[str, float]] = {
     "": {"workers": 1},
     "training": {"save_interval": 1, "keep_checkpoints": 1},
+    "tokens": {"max_group_tokens": 1},
     "annotator": {"documents_per_class": 1, "section_tokens": 8, "score_documents": 0, "select_tokens": 0},
     "synthesis": {"requests": 0, "seed_bytes": 1, "max_tokens": 1, "concurrency": 1, "temperature": 0},
     "evaluation": {"max_new_tokens": 1, "held_out_sequences": 0, "timeout_seconds": 0.1},
@@ -158,19 +160,3 @@ def _check_benchmarks(recipe: Recipe) -> Iterator[Problem]:
     labels = [benchmark_label(name) for name in recipe.evaluation.benchmarks]
     for label in sorted({label for label in labels if labels.count(label) > 1}):
         yield "evaluation.benchmarks", f"two are called {label}, and would write the same results; rename one file"
-
-
-def _check_phase(recipe: Recipe, phase: Phase) -> Iterator[Problem]:
-    key = f"phases.{phase.name}"
-    if phase.tokens < 1:
-        yield f"{key}.tokens", f"{phase.tokens} is below 1"
-    if not phase.data:
-        yield f"{key}.data", "no dataset given"
-    if any(blend.share <= 0 for blend in phase.data):
-        yield f"{key}.data", "every share must be above 0; leave the dataset out instead"
-    if phase.lr.peak <= 0 or phase.lr.final < 0 or phase.lr.final > phase.lr.peak:
-        yield f"{key}.lr", f"peak {phase.lr.peak} and final {phase.lr.final}: peak must be above 0 and final between 0 and peak"
-    if not 0 <= phase.lr.warmup_tokens < phase.tokens:
-        yield f"{key}.lr.warmup_tokens", f"{phase.lr.warmup_tokens} is not below the horizon of {phase.tokens} tokens"
-    if sum(phase.languages.values()) > 1 or any(share < 0 for share in phase.languages.values()):
-        yield f"{key}.languages", f"shares {dict(phase.languages)} must be at least 0 and together at most 1"

@@ -181,12 +181,21 @@ class Curve:
 
 @dataclass(frozen=True)
 class Blend:
-    """A dataset's part in a phase."""
+    """A dataset's part in a phase: a share, or a budget."""
 
     dataset: str  # a folder below the workspace's tokens/ ("general", "selected", "synthetic") or a path
-    share: float = 1.0  # of the phase's tokens, relative to the others; a phase's `languages` then scale their parts
-    tokens: int = 0  # a budget in place of a share: so many different tokens of it are read ... (0: all, where epochs is given)
-    epochs: float = 0.0  # ... so many times (12.5 B x 4, paper 2.3); 0: by share
+    share: float = 1.0  # of what the budgets leave of the phase, relative to the other shares
+    tokens: int = 0  # a budget in place of a share: so many different tokens of it, the same in every pass (0: all, where epochs is given) ...
+    epochs: float = 0.0  # ... are read so many times (12.5 B x 4, paper 2.3); 0: once, where tokens is given
+
+    @property
+    def has_budget(self) -> bool:
+        return bool(self.tokens or self.epochs)
+
+    @property
+    def budget(self) -> int:
+        """Tokens it gives in the phase; 0 where that takes the data to say, or where it goes by share."""
+        return round(self.tokens * (self.epochs or 1.0))
 
 
 @dataclass(frozen=True)
@@ -204,9 +213,9 @@ class Phase:
 
     name: str
     data: tuple[Blend, ...]
-    tokens: int  # horizon; rounded up to whole steps
-    lr: Curve
-    # Target share of languages; the rest keep their proportions to each other (paper 2.4: Python near half).
+    tokens: int = 0  # horizon; rounded up to whole steps; may be left out where every dataset has a budget of tokens: their sum
+    lr: Curve = field(kw_only=True)
+    # Target share of languages in the phase; the rest keep their proportions to each other (paper 2.4: Python near half).
     languages: Mapping[str, float] = field(default_factory=dict)
     optimizer_state: Literal["carry", "reset"] = "carry"
     # epochs: a pass ends before the next begins (four repeats are four passes); joint: all passes shuffled together, as Megatron does.
@@ -214,6 +223,11 @@ class Phase:
     # concatenate: groups end to end, cut every seq_length; best_fit: whole pieces packed into samples, the rest padded (Ding et al. 2024).
     packing: Literal["concatenate", "best_fit"] = "concatenate"
     fim: FillInMiddle = field(default_factory=FillInMiddle)
+
+    @property
+    def horizon(self) -> int:
+        """Tokens of the phase: `tokens`, or where that is left out the sum of the budgets."""
+        return self.tokens or sum(blend.budget for blend in self.data)
 
 
 # --- Quality annotator and synthesis (paper 2.3, 2.4) ------------------------------------------
@@ -284,4 +298,4 @@ class Recipe:
 
     def steps(self, phase: Phase) -> int:
         """Optimizer steps of a phase: its horizon over the tokens of a step, rounded up."""
-        return -(-phase.tokens // (self.training.global_batch_size * self.model.seq_length))
+        return -(-phase.horizon // (self.training.global_batch_size * self.model.seq_length))

@@ -65,7 +65,7 @@ class Step:
 
     @property
     def learning_rate(self) -> float:
-        return learning_rate(self.phase.lr, self.samples.start * self.planned.seq_length, self.phase.tokens)
+        return learning_rate(self.phase.lr, self.samples.start * self.planned.seq_length, self.phase.horizon)
 
     @property
     def tokens(self) -> int:

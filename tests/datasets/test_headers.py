@@ -70,7 +70,7 @@ def test_a_name_spells_no_token_and_ends_no_line() -> None:
 def test_show_batch_shows_the_tokens_of_headers(ungrouped: Path, tmp_path: Path, code_tokenizer: Path) -> None:
     rows = grouped(ungrouped, tmp_path, 1.0, "file")
     tokenize_shards(shards_in(tmp_path / "grouped"), code_tokenizer, tmp_path / "tokens", workers=1)
-    phase = Phase("p", (Blend(str(tmp_path / "tokens")),), 51_200, Curve("constant", 0.1))
+    phase = Phase("p", (Blend(str(tmp_path / "tokens")),), 51_200, lr=Curve("constant", 0.1))
     data = PhaseData(phase, workspace=Workspace(tmp_path), seq_length=512, samples=100, seed=1)
     printer = BatchPrinter(data, SentencePieceTokenizer.load(code_tokenizer))
     text = "".join(printer.text(i) for i in range(100))
