@@ -19,6 +19,7 @@ from megatron_snow.common.checksums import value_digest
 from megatron_snow.common.native import load_native
 
 ROUNDS = 8
+BLOCK = 2**20  # sequences at once where a whole dataset is gone through
 _LEAST_SIDE = 16  # of the network's two halves: with fewer values a round function is too seldom a good shuffle
 _ALL = 0xFFFFFFFF
 
@@ -141,6 +142,63 @@ def pointer(array: np.ndarray) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
 
 
+@dataclass(frozen=True)
+class Span:
+    """Consecutive tokens of a .bin."""
+
+    first_token: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Subset:
+    """The first `count` sequences of a dataset in a random order that is the same in every pass."""
+
+    count: int
+    key: int  # 64 bits
+
+
+class SequenceOrder:
+    """The sequences of a dataset in the order of training: each once, or `passes` times, all passes shuffled together."""
+
+    def __init__(self, sequences: int, key: int, passes: int = 1, subset: Subset | None = None) -> None:
+        self.sequences = subset.count if subset else sequences  # that are read
+        assert self.sequences <= sequences, (subset, sequences)
+        self.places = Permutation(passes * self.sequences, key)
+        self.chosen = Permutation(sequences, subset.key) if subset else None
+        self.passes = passes
+
+    def __len__(self) -> int:
+        return self.places.count
+
+    @overload
+    def __call__(self, places: int) -> int: ...
+    @overload
+    def __call__(self, places: NDArray[np.integer]) -> Numbers: ...
+    def __call__(self, places: int | NDArray[np.integer]) -> int | Numbers:
+        """The sequence at a place, or int64[n] at many."""
+        numbers = self.places(places) % self.sequences
+        return self.chosen(numbers) if self.chosen else numbers
+
+    def count_tokens(self, lengths: NDArray[np.int32]) -> int:
+        """Tokens of all passes."""
+        if self.chosen is None:
+            return self.passes * int(lengths.sum(dtype=np.int64))
+        blocks = (np.arange(first, min(first + BLOCK, self.sequences)) for first in range(0, self.sequences, BLOCK))
+        return self.passes * sum(int(lengths[self.chosen(block)].sum(dtype=np.int64)) for block in blocks)
+
+
+def subset_of(lengths: NDArray[np.int32], tokens: int, key: int) -> Subset:
+    """The fewest first sequences of the order of `key` that hold so many tokens; all where they hold fewer."""
+    order, found = Permutation(len(lengths), key), 0
+    for first in range(0, len(lengths), BLOCK):
+        ends = found + np.cumsum(lengths[order(np.arange(first, min(first + BLOCK, len(lengths))))], dtype=np.int64)
+        if ends[-1] >= tokens:
+            return Subset(first + int(np.searchsorted(ends, tokens)) + 1, key)
+        found = int(ends[-1])
+    return Subset(len(lengths), key)
+
+
 def permutation(count: int, key: int) -> np.ndarray:
     """A random order of range(count), int64.
 
@@ -166,14 +224,6 @@ def rank_rows(step: int, global_batch_size: int, rank: int, ranks: int) -> range
     """
     first = step * global_batch_size
     return range(first + global_batch_size * rank // ranks, first + global_batch_size * (rank + 1) // ranks)
-
-
-@dataclass(frozen=True)
-class Span:
-    """Consecutive tokens of a .bin."""
-
-    first_token: int
-    count: int
 
 
 class EpochOrder:
