@@ -33,7 +33,7 @@ class IndexedWriter:
         self._prefix = prefix
         with ExitStack() as files:
             self._bin = files.enter_context(open(beside(prefix, ".bin"), "wb", buffering=1 << 20))
-            self._index = files.enter_context(_IndexArrays(prefix, self._dtype))
+            self._index = files.enter_context(IndexArrays(prefix, self._dtype))
             self._files = files.pop_all()
         self._open_length = 0
         self.num_tokens = 0
@@ -86,7 +86,7 @@ class IndexedWriter:
                 self._index.finish(beside(self._prefix, ".idx"))
 
 
-class _IndexArrays:
+class IndexArrays:
     """The arrays of an .idx on their way: lengths and marks in temporary files, the .idx from them at the end."""
 
     def __init__(self, prefix: Path, dtype: np.dtype[Any]) -> None:
@@ -135,7 +135,7 @@ class _IndexArrays:
             self._marks.seek(0)
             shutil.copyfileobj(self._marks, index, 8 * _CHUNK)
 
-    def __enter__(self) -> _IndexArrays:
+    def __enter__(self) -> IndexArrays:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -155,7 +155,7 @@ def join_datasets(parts: Sequence[Path], final: Path) -> None:
         index.unlink(missing_ok=True)  # never an old index beside new tokens
         heads = [_head(beside(part, ".idx")) for part in parts]
         _join_tokens(parts, [head.bin_bytes for head in heads], beside(final, ".bin"))
-        with _IndexArrays(final, heads[0].dtype) as arrays:
+        with IndexArrays(final, heads[0].dtype) as arrays:
             for part in parts:
                 arrays.add_index(beside(part, ".idx"))
             arrays.finish(beside(index, PARTIAL))
