@@ -23,11 +23,12 @@ from megatron_snow.pipeline.shards import (
     shards_in,
     write_table,
 )  # fmt: skip
-from megatron_snow.pipeline.stage import run_stage, tasks_by_shard
+from megatron_snow.pipeline.stage import run_stage, tasks_by_shard, unfinished
 from megatron_snow.pipeline.tasks import Stage, Task
 
 __all__ = [
     "BATCH_BYTES", "DOCUMENT", "EXECUTORS", "INLINE", "RECORD", "SHARD_BYTES", "WORK", "Execution", "Piece", "ShardWriter", "Stage",
     "Task", "Texts", "WouldRun", "batches_of", "count_rows", "explaining", "folder_of_ours", "is_explaining", "picked_rows", "pieces_of",
-    "process_pool", "read_documents", "read_table", "run_stage", "schema_of", "shards_in", "tasks_by_shard", "texts_of", "write_table",
+    "process_pool", "read_documents", "read_table", "run_stage", "schema_of", "shards_in", "tasks_by_shard", "texts_of", "unfinished",
+    "write_table",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from megatron_snow.pipeline.folders import RECORD, check_folder, claim, folder_o
 from megatron_snow.pipeline.shards import pieces_of
 from megatron_snow.pipeline.tasks import Prepared, Stage, Task, input_digest, is_done, made_from, run_task
 
+_ENDINGS = re.compile(r"\.(parquet|jsonl?(\.\w+)?)$")  # other points belong to the name: "ASP.NET-00000"
+
 
 def tasks_by_shard(shards: Sequence[Path], *, also: Sequence[Path] = ()) -> list[Task]:
     """One task a shard, with the shard's name; each also reads the files `also`. A large file gives a task a piece.
@@ -28,7 +31,7 @@ def tasks_by_shard(shards: Sequence[Path], *, also: Sequence[Path] = ()) -> list
     """
     tasks = []
     for shard in shards:
-        name, pieces = shard.name.partition(".")[0], pieces_of(shard)
+        name, pieces = _ENDINGS.sub("", shard.name), pieces_of(shard)
         for number, piece in enumerate(pieces):
             size = shard.stat().st_size // len(pieces) if shard.is_file() else 0
             suffix = f"-{number:05d}" if len(pieces) > 1 else ""
@@ -60,6 +63,11 @@ def run_stage(stage: Stage, tasks: Sequence[Task], output: Path, execution: Exec
         (output / MANIFEST).unlink(missing_ok=True)
         _run_tasks(stage, prepared, output, execution)
         return _write_manifest(stage, key, tasks, output, time.monotonic() - start)
+
+
+def unfinished(stage: Stage, tasks: Sequence[Task], output: Path) -> list[Task]:
+    """The tasks that `run_stage` would run: for a stage whose inputs are prepared only where they are needed."""
+    return [one.task for one in _not_done(_prepared(stage, tasks), output, stage)]
 
 
 def _reasons(stage: Stage, waiting: Sequence[Prepared], output: Path) -> list[str]:
