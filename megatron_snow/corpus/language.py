@@ -69,10 +69,16 @@ def languages_by_name(path: str, prose: Collection[str] = ()) -> tuple[str, ...]
 
     Of prose those in `prose`, as in `language_of`.
     """
-    usual, allowed = _allowed_by_name(_base_name(path))
+    return _wanted_by_name(_base_name(path), frozenset(prose))
+
+
+@lru_cache(1 << 16)
+def _wanted_by_name(name: str, prose: frozenset[str]) -> tuple[str, ...]:
+    by_file_name = _by_file_name(name)
+    usual = _usual(name if by_file_name else _ending(name))
     if not any(is_wanted(language, prose) for language in usual):
         return ()  # .md is also GCC's machine description, but not usually
-    return tuple(language for language in allowed if is_wanted(language, prose))
+    return tuple(language for language in by_file_name or _by_extension(_ending(name)) or usual if is_wanted(language, prose))
 
 
 def _base_name(path: str) -> str:
@@ -112,8 +118,27 @@ class _Known(NamedTuple):
 
 @lru_cache(1 << 16)
 def _by_name(name: str) -> _Known:
-    if by_file_name := enry.get_languages_by_filename(name):
+    if by_file_name := _by_file_name(name):
         return _Known(by_file_name[0], by_file_name=True) if len(by_file_name) == 1 else _Known()
+    return _by_ending(_ending(name))
+
+
+_by_file_name = lru_cache(1 << 16)(enry.get_languages_by_filename)
+
+
+def _ending(name: str) -> str:
+    """All that go-enry looks at in a name that is not in its table of file names: a few hundred, where names are as many as files."""
+    dot = name.find(".")
+    return name if dot == 0 else f"x{name[dot:]}" if dot > 0 else "x"
+
+
+@lru_cache(1 << 16)
+def _usual(name: str) -> list[str]:
+    return enry.get_languages(name, b"")  # by go-enry's heuristics for a file without content
+
+
+@lru_cache(1 << 16)
+def _by_ending(name: str) -> _Known:
     candidates = _by_extension(name)
     if len(candidates) == 1:
         return _Known(candidates[0])
@@ -122,12 +147,6 @@ def _by_name(name: str) -> _Known:
 
 
 @lru_cache(1 << 16)
-def _allowed_by_name(name: str) -> tuple[list[str], list[str]]:
-    """(the usual languages, all that are possible) for a name."""
-    usual = enry.get_languages(name, b"")  # by go-enry's heuristics for a file without content
-    return usual, enry.get_languages_by_filename(name) or _by_extension(name) or usual
-
-
 def _by_extension(name: str) -> list[str]:
     """All languages of an extension; enry's `get_language_by_extension` gives the first alone."""
     candidates, _ = prepare_candidates(None)

@@ -135,15 +135,19 @@ def test_licences_hold_for_their_folders(tmp_path: Path) -> None:
     assert found == {"vendor/z/a.py": "MIT", "b.py": "Apache-2.0"}
 
 
-def test_large_archive_gives_the_same_without_being_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    members = {f"p/{number}.py": b"x = 1\n" * 500 for number in range(50)} | {
+@pytest.mark.parametrize(("room", "readings"), [(300_000, 1), (150_000, 1), (20_000, 2)])  # held as it is, half compressed, not held
+def test_large_archive_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, readings: int) -> None:
+    members = {f"p/{number}.py": b"x = 1\n" * 500 * (number % 10 > 0) for number in range(50)} | {
         "p/PKG-INFO": b"Name: p\nVersion: 3\n",
         "p/LICENSE": MIT.encode(),
     }
     path = tar_of(tmp_path / "p-3.tar.gz", members)
     held = files_of(path)
-    monkeypatch.setattr(archives, "HELD_BYTES", 20_000)
+    opened: list[str] = []
+    monkeypatch.setattr(archives, "HELD_BYTES", room)
+    monkeypatch.setattr(archives, "entries_of", lambda path: opened.append(path) or entries_of(path))
     assert files_of(path) == held
+    assert opened == [str(path)] * readings
     assert {(raw.repository, raw.licences.licence_of(raw.path, "")) for raw in held} == {("python:p", "MIT")}
 
 
