@@ -240,9 +240,9 @@ def make_tiny_run(code_documents: list[dict[str, Any]], code_tokenizer: Path) ->
     """make_tiny_run(folder): all that pretraining needs, for a model of 60 thousand parameters."""
     from megatron_snow.config import Workspace
     from megatron_snow.datasets import IndexedWriter, token_dtype
-    from megatron_snow.tokenizers import SentencePieceTokenizer
+    from megatron_snow.tokenizers import load_tokenizer
 
-    tokenizer = SentencePieceTokenizer.load(code_tokenizer)
+    tokenizer = load_tokenizer(code_tokenizer)
     by_language = {
         language: [tokenizer.encode(document["content"]) for document in code_documents if document["language"] == language][:20]
         for language in ("Python", "C")

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from megatron_snow.annotator.scoring import SCORED
@@ -32,7 +33,7 @@ from megatron_snow.pipeline import (
     tasks_by_shard,
     write_table,
 )
-from megatron_snow.tokenizers import SentencePieceTokenizer
+from megatron_snow.tokenizers import load_tokenizer
 
 SELECTED = SCORED.append(pa.field("group", pa.string()))
 
@@ -88,11 +89,11 @@ def _count_tokens(recipe: Recipe, workspace: Workspace, scores: Sequence[Path]) 
 
 def _count_shard(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) -> dict[str, int]:
     shard, model = inputs
-    tokenizer = SentencePieceTokenizer.load(model)
+    tokenizer = load_tokenizer(model)
     table = read_table(shard, ["id", "size", "content"])
     tokens: list[int] = []
     for batch in _batches(table["content"]):
-        tokens += [len(ids) + 1 for ids in tokenizer.encode_batch(batch)]
+        tokens += (np.diff(tokenizer.encode_batch(batch)[1], prepend=0) + 1).tolist()
     write_table(table.drop_columns(["content"]).append_column("tokens", pa.array(tokens, pa.int64())), beside(prefix, ".parquet"))
     return {"documents": len(tokens), "tokens": sum(tokens)}
 

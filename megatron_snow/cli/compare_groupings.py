@@ -56,9 +56,9 @@ def _counter(args: argparse.Namespace) -> Callable[[Any], Any]:
 
     if not args.tokenizer:
         return lambda facts: np.ceil(facts["size"].to_numpy() / args.bytes_per_token).astype(np.int64)
-    from megatron_snow.tokenizers import SentencePieceTokenizer
+    from megatron_snow.tokenizers import load_tokenizer
 
-    tokenizer = SentencePieceTokenizer.load(args.tokenizer)
+    tokenizer = load_tokenizer(args.tokenizer)
     return lambda facts: np.array([len(tokenizer.encode_array(text)) for text in facts["content"].to_pylist()], np.int64)
 
 

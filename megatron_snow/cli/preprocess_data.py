@@ -63,11 +63,11 @@ def run(args: argparse.Namespace) -> None:
 def _recipe(args: argparse.Namespace) -> list[tuple[Path, Mapping[str, int]]]:
     from megatron_snow.datasets import tokenize_shards
     from megatron_snow.pipeline import shards_in
-    from megatron_snow.tokenizers import SentencePieceTokenizer
+    from megatron_snow.tokenizers import load_tokenizer
 
     recipe, workspace = recipe_of(args)
     model = Path(recipe.tokenizer.model or workspace.tokenizer_model)
-    SentencePieceTokenizer.load(model, recipe.tokenizer.vocab_size)
+    load_tokenizer(model, recipe.tokenizer.vocab_size)
     results: list[tuple[Path, Mapping[str, int]]] = []
     for stage, dataset in (("grouped", "general"), ("held_out", "held_out")):
         inputs = shards_in(workspace.corpus(stage))

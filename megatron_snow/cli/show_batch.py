@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print each sample of the rank."""
     from megatron_snow.datasets import BatchPrinter
-    from megatron_snow.tokenizers import SentencePieceTokenizer
+    from megatron_snow.tokenizers import load_tokenizer
     from megatron_snow.training import Plan
     from megatron_snow.training.data import BatchReader, data_workspace
 
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     if not 0 <= args.rank < ranks:
         raise UserError(f"--rank {args.rank}: the recipe has {ranks} data-parallel ranks, 0 to {ranks - 1}")
     workspace = data_workspace(recipe, workspace)
-    tokenizer = SentencePieceTokenizer.load(Path(recipe.tokenizer.model or workspace.tokenizer_model), recipe.tokenizer.vocab_size)
+    tokenizer = load_tokenizer(Path(recipe.tokenizer.model or workspace.tokenizer_model), recipe.tokenizer.vocab_size)
     printer = BatchPrinter(BatchReader(recipe, workspace).phase(step.planned), tokenizer)
     number_in_phase = step.number - step.planned.first_step + 1
     print(f"step {step.number}, phase {step.phase.name}, its step {number_in_phase} of {step.planned.steps}, rank {args.rank} of {ranks}")

@@ -12,7 +12,7 @@ from torch import Tensor
 from megatron_snow.common.errors import UserError
 from megatron_snow.config import Parallel, Recipe
 from megatron_snow.conversion.mapping import EMBEDDING, OUTPUT
-from megatron_snow.tokenizers import SentencePieceTokenizer
+from megatron_snow.tokenizers import load_tokenizer
 
 TOLERANCE = 1e-5  # of the largest logit: fp32 sums in another order; a wrong row or angle gives over 1e-2
 # Short sequences: transformers takes RoPE's angles in fp32, off by 6e-8 a position (ours are fp64), and at position 512
@@ -58,7 +58,7 @@ def sample_ids(tokenizer_model: Path, seq_length: int) -> Tensor:
     """int64 [8, up to 64]: the text of this package's own files."""
     length = min(seq_length, _MAX_LENGTH)
     text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py")))
-    ids = SentencePieceTokenizer.load(tokenizer_model).encode(text)
+    ids = load_tokenizer(tokenizer_model).encode(text)
     return torch.tensor((ids * (1 + _SEQUENCES * length // len(ids)))[: _SEQUENCES * length]).view(_SEQUENCES, length)
 
 

@@ -20,7 +20,7 @@ from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import read_json
 from megatron_snow.config import Blend, Curve, Model, Phase, Recipe, Tokenizer, Training, save_recipe
 from megatron_snow.conversion.mapping import to_megatron_weights
-from megatron_snow.tokenizers import SentencePieceTokenizer
+from megatron_snow.tokenizers import load_tokenizer
 
 # Keys that change what a Llama computes, with the one value that our model has.
 _FIXED = {"model_type": "llama", "hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "pretraining_tp": 1}
@@ -41,7 +41,7 @@ def from_huggingface(folder: Path, output: Path) -> Path:
     tokenizer_model = folder / "tokenizer.model"
     if not tokenizer_model.is_file():
         raise UserError(f"{tokenizer_model}: missing; a checkpoint carries its SentencePiece model, put it there")
-    SentencePieceTokenizer.load(tokenizer_model, vocab_size)
+    load_tokenizer(tokenizer_model, vocab_size)
     weights = read_safetensors(folder)
     if model.tie_embeddings:  # some writers store the tied weight twice
         weights.pop("lm_head.weight", None)

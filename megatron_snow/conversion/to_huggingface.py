@@ -23,7 +23,7 @@ from megatron_snow.common.records import MANIFEST, read_json, write_json
 from megatron_snow.config import Recipe, load_recipe
 from megatron_snow.conversion.check import LogitCheck, check_logits
 from megatron_snow.conversion.mapping import to_huggingface_weights
-from megatron_snow.tokenizers import SentencePieceTokenizer, write_huggingface_tokenizer
+from megatron_snow.tokenizers import load_tokenizer, write_huggingface_tokenizer
 
 RECORD = "conversion.json"
 
@@ -43,7 +43,7 @@ def to_huggingface(checkpoint: Path, output: Path) -> LogitCheck:
         return earlier
     before_running("conversion", output, f"it was not made from {source.path.name} as it is now")
     recipe = load_recipe(source.recipe)
-    tokenizer = SentencePieceTokenizer.load(source.tokenizer, recipe.tokenizer.vocab_size)
+    tokenizer = load_tokenizer(source.tokenizer, recipe.tokenizer.vocab_size)
     tensors = read_model(source.model)
     weights = to_huggingface_weights(tensors, recipe.model, recipe.tokenizer.vocab_size)
     dtype = str(next(iter(weights.values())).dtype).removeprefix("torch.")

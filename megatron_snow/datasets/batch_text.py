@@ -7,13 +7,13 @@ from pathlib import Path
 from megatron_snow.common.files import beside
 from megatron_snow.datasets.lineage import SUFFIX, Lineage
 from megatron_snow.datasets.phase_data import PhaseData
-from megatron_snow.tokenizers import END_OF_DOCUMENT, SentencePieceTokenizer
+from megatron_snow.tokenizers import END_OF_DOCUMENT, Tokenizer
 
 
 class BatchPrinter:
     """Text of a phase's samples. A piece of a dataset without a lineage (made by others) is shown without names."""
 
-    def __init__(self, data: PhaseData, tokenizer: SentencePieceTokenizer) -> None:
+    def __init__(self, data: PhaseData, tokenizer: Tokenizer) -> None:
         self._data, self._tokenizer = data, tokenizer
         self._special = tokenizer.special_tokens | {tokenizer.eod: END_OF_DOCUMENT}
         self._lineages: dict[Path, Lineage | None] = {}

@@ -20,7 +20,7 @@ from megatron_snow.datasets.index_format import token_dtype
 from megatron_snow.datasets.texts import read_records
 from megatron_snow.datasets.writing import IndexedWriter
 from megatron_snow.pipeline import process_pool
-from megatron_snow.tokenizers import SentencePieceTokenizer
+from megatron_snow.tokenizers import Tokenizer, load_tokenizer
 
 _BATCH = 64  # documents sent to a worker at once: about 1 MB of code, 0.2 s of work
 _AHEAD = 4  # batches waiting a worker; bounds the memory, whatever the input
@@ -44,7 +44,7 @@ def tokenize_texts(
     The bytes are those of Megatron-LM's tool for the same ids (an empty text is a document without a
     sequence and gets no end-of-document), whatever the number of workers.
     """
-    tokenizer = SentencePieceTokenizer.load(tokenizer_model)
+    tokenizer = load_tokenizer(tokenizer_model)
     finals = [prefix.with_name(f"{prefix.name}_{key}_document") for key in keys]
     temporaries = [final.with_name(f".{final.name}.{os.getpid()}{PARTIAL}") for final in finals]
     prefix.parent.mkdir(parents=True, exist_ok=True)
@@ -104,5 +104,5 @@ def _encode(records: list[dict[str, Any]], *, tokenizer_model: Path, keys: Seque
 
 
 @cache
-def _tokenizer(model: Path) -> SentencePieceTokenizer:
-    return SentencePieceTokenizer.load(model)
+def _tokenizer(model: Path) -> Tokenizer:
+    return load_tokenizer(model)

@@ -10,7 +10,7 @@ from megatron_snow.common.records import Manifest, read_manifest
 from megatron_snow.corpus import stages as corpus
 from megatron_snow.pipeline import shards_in
 from megatron_snow.recipe.context import Run
-from megatron_snow.tokenizers import SentencePieceTokenizer
+from megatron_snow.tokenizers import load_tokenizer
 
 
 def _funnel(manifest: Manifest) -> str:
@@ -61,7 +61,7 @@ def train_tokenizer(run: Run) -> str:
     """Train the recipe's tokenizer, or take the one that it names."""
     settings, workspace = run.recipe.tokenizer, run.workspace
     if settings.model:
-        size = SentencePieceTokenizer.load(Path(settings.model), settings.vocab_size).vocab_size
+        size = load_tokenizer(Path(settings.model), settings.vocab_size).vocab_size
         return f"{settings.model}: {size:,} pieces, as the recipe names it"
     inputs = shards_in(workspace.corpus("grouped"))
     manifest = datasets.train_tokenizer(

@@ -1,18 +1,35 @@
-"""SentencePiece BPE for code: byte fallback, single digits, whitespace and newlines kept exactly.
+"""BPE vocabularies for code: SentencePiece with byte fallback, and byte-level.
 
-`training` makes a model, `tokenizer` reads one, `export` writes what transformers needs to give the
-same ids.
+`tokenizer` says what a tokenizer can do, `loading` reads one, `training` makes one, `export` writes what
+transformers needs to give the same ids.
 """
 
 from megatron_snow.tokenizers.export import write_huggingface_tokenizer
-from megatron_snow.tokenizers.tokenizer import SentencePieceTokenizer
-from megatron_snow.tokenizers.training import END_OF_DOCUMENT, FILE_SEPARATOR, SPECIAL_TOKENS, train_sentencepiece
+from megatron_snow.tokenizers.loading import load_tokenizer
+from megatron_snow.tokenizers.tokenizer import (
+    END_OF_DOCUMENT,
+    FILE_SEPARATOR,
+    FIM_MIDDLE,
+    FIM_PAD,
+    FIM_PREFIX,
+    FIM_SUFFIX,
+    REPOSITORY_NAME,
+    SPECIAL_TOKENS,
+    Tokenizer,
+)
+from megatron_snow.tokenizers.training import train_sentencepiece
 
 __all__ = [
     "END_OF_DOCUMENT",
     "FILE_SEPARATOR",
+    "FIM_MIDDLE",
+    "FIM_PAD",
+    "FIM_PREFIX",
+    "FIM_SUFFIX",
+    "REPOSITORY_NAME",
     "SPECIAL_TOKENS",
-    "SentencePieceTokenizer",
+    "Tokenizer",
+    "load_tokenizer",
     "train_sentencepiece",
     "write_huggingface_tokenizer",
 ]

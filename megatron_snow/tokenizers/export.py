@@ -13,7 +13,7 @@ import sentencepiece
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import write_json
-from megatron_snow.tokenizers.tokenizer import SPACE_MARK, SentencePieceTokenizer
+from megatron_snow.tokenizers.sentencepiece_tokenizer import SPACE_MARK, SentencePieceTokenizer
 
 
 def write_huggingface_tokenizer(model_path: Path, folder: Path) -> None:
@@ -23,7 +23,7 @@ def write_huggingface_tokenizer(model_path: Path, folder: Path) -> None:
     spells a special token stays text (`split_special_tokens`). To prompt with fill-in-the-middle tokens,
     load it with split_special_tokens=False.
     """
-    eod = SentencePieceTokenizer.load(model_path).eod  # also the checks and messages of a bad file
+    eod = SentencePieceTokenizer(model_path).eod  # also the checks and messages of a bad file
     processor = sentencepiece.SentencePieceProcessor(model_proto=model_path.read_bytes())
     if processor.encode("a", return_type="numpy").size != 1 or not processor.is_byte(processor.piece_to_id("<0x00>")):
         raise UserError(f"{model_path}: not a model of tools/train_tokenizer.py; copy the tokenizer files that its makers publish")

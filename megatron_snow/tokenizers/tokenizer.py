@@ -1,93 +1,168 @@
-"""Encode and decode with a SentencePiece model, without loss."""
+"""What every tokenizer of the project can do: text or bytes to ids and back, without loss.
+
+Special tokens (end of document, fill-in-the-middle, file borders) are put in by the code that builds datasets and
+prompts; no text, not even one that spells them, is encoded to their ids.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import sentencepiece
+from numpy.typing import NDArray
 
 from megatron_snow.common.errors import UserError
-from megatron_snow.tokenizers.training import END_OF_DOCUMENT, FILE_SEPARATOR, SPECIAL_TOKENS
 
-# SentencePiece writes a space as this character. A text that holds the character itself would come
-# back with a space in its place; here it is spelled in its three bytes.
-SPACE_MARK = "\u2581"
+# Names of StarCoder2 (arXiv 2402.19173, 4.2), so that fill-in-the-middle tools know them.
+END_OF_DOCUMENT = "<|endoftext|>"
+FILE_SEPARATOR = "<file_sep>"
+REPOSITORY_NAME = "<repo_name>"
+FIM_PREFIX, FIM_MIDDLE, FIM_SUFFIX, FIM_PAD = "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>"
+SPECIAL_TOKENS = (END_OF_DOCUMENT, FILE_SEPARATOR, REPOSITORY_NAME, FIM_PREFIX, FIM_MIDDLE, FIM_SUFFIX, FIM_PAD)
+
+# What Llama, Llama-3, DeepSeek-Coder, Qwen2.5-Coder, StarCoder and SantaCoder call them.
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    END_OF_DOCUMENT: ("</s>", "<|end_of_text|>", "<｜end▁of▁sentence｜>"),
+    FILE_SEPARATOR: ("<|file_sep|>",),
+    REPOSITORY_NAME: ("<|repo_name|>", "<reponame>"),
+    FIM_PREFIX: ("<|fim_prefix|>", "<fim-prefix>", "<｜fim▁begin｜>"),
+    FIM_MIDDLE: ("<|fim_middle|>", "<fim-middle>", "<｜fim▁end｜>"),
+    FIM_SUFFIX: ("<|fim_suffix|>", "<fim-suffix>", "<｜fim▁hole｜>"),
+    FIM_PAD: ("<|fim_pad|>", "<fim-pad>"),
+}
+
+# The ids of many texts: int32[total], and where each text ends, int64[texts].
+Batch = tuple[NDArray[np.int32], NDArray[np.int64]]
+
+# What `lossless` tries: letters that normal forms change, blanks at both ends, the mark that SentencePiece writes for a space.
+_PROBES = ("a", " a ", "\t\n  \r\n", "e\u0301 \ufb01 \u2460 \u212b", "\u00a0\u3000\x85\x00", "\u2581", "", "\U0001f600")
 
 
-class SentencePieceTokenizer:
-    """A SentencePiece model; for models of `train_sentencepiece`, decode(encode(x)) == x for any text."""
+class Tokenizer(ABC):
+    """A vocabulary and its encoder."""
 
-    def __init__(self, path: Path, processor: sentencepiece.SentencePieceProcessor) -> None:
-        self.path = path
-        self._processor = processor
-        self.vocab_size = int(processor.get_piece_size())
-        self._mark_ids = [processor.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE_MARK.encode()]
+    engine = "reference"  # which code encodes in batches, and why
+    engine_reason = "the library that defines the ids"
+    prefix = ""  # what a vocabulary puts before every text (Llama-2: a space); decode takes it away
+    spelled = ""  # a character that the vocabulary uses for itself: in texts it is spelled in bytes
 
-    @classmethod
-    def load(cls, path: str | Path, vocab_size: int | None = None) -> SentencePieceTokenizer:
-        """Read a .model; UserError where it is missing, is none, or has another `vocab_size` than the recipe says."""
-        path = Path(path)
-        if not path.is_file():
-            raise UserError(f"{path}: no such tokenizer model; train one with tools/train_tokenizer.py or set tokenizer.model")
-        processor = sentencepiece.SentencePieceProcessor()
-        try:
-            processor.load_from_serialized_proto(path.read_bytes())
-        except (RuntimeError, ValueError, OSError) as error:
-            raise UserError(f"{path}: not a SentencePiece model; train one with tools/train_tokenizer.py or set tokenizer.model") from error
-        tokenizer = cls(path, processor)
-        if vocab_size is not None and tokenizer.vocab_size != vocab_size:
-            raise UserError(
-                f"{path}: {tokenizer.vocab_size} pieces, but tokenizer.vocab_size is {vocab_size}; "
-                f"set it to {tokenizer.vocab_size} or delete the model and train it again"
-            )
-        return tokenizer
+    def __init__(self, path: Path, texts: Sequence[bytes], special: Mapping[str, int], digest: str) -> None:
+        """`texts`: what each id spells, b"" for special tokens; `special`: their ids by name; `digest`: of the model's files."""
+        self.path, self.vocab_size, self.digest = path, len(texts), digest
+        self._texts, self._special = list(texts), dict(special)
+        self._encode_batch: Callable[[Sequence[str]], Batch] | None = None
 
-    def encode(self, text: str) -> list[int]:
-        """The ids of a text; no special token is added, and none can come out of text."""
+    @abstractmethod
+    def encode_text(self, text: str) -> NDArray[np.int32]:
+        """The library's ids of a text, int32[n]; without `prefix`, `spelled` and what is not UTF-8."""
+
+    @property
+    @abstractmethod
+    def byte_ids(self) -> Sequence[int]:
+        """The id of each of the 256 bytes; empty where the vocabulary has none."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> Path:
+        """Write the tokenizer into `folder` as one file that load_tokenizer reads; its path."""
+
+    def encode(self, text: str | bytes) -> list[int]:
+        """The ids of a text, or of bytes that need not be UTF-8; no special token is added, and none can come out."""
         return self.encode_array(text).tolist()
 
-    def encode_array(self, text: str) -> np.ndarray:
-        """The ids of a text, int32[n]."""
-        if SPACE_MARK not in text:
-            return self._processor.encode(text, return_type="numpy")
-        parts = [self._processor.encode(part, return_type="numpy") for part in text.split(SPACE_MARK)]
-        mark = np.array(self._mark_ids, np.int32)
-        return np.concatenate([parts[0], *(ids for part in parts[1:] for ids in (mark, part))])
+    def encode_array(self, text: str | bytes) -> NDArray[np.int32]:
+        """The ids of a text or of bytes, int32[n]. UserError for half of a surrogate pair, which is no text."""
+        text, is_utf8 = _as_text(text)
+        if is_utf8 and not (self.spelled and self.spelled in text):
+            return self.encode_text(self.prefix + text if text else text)
+        return np.concatenate([self.encode_text(part) if is_text else self._spell(part) for part, is_text in self._parts(text)])
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text."""
-        return [self.encode(text) for text in texts]
+    def encode_batch(self, texts: Sequence[str]) -> Batch:
+        """The ids of many texts, one after the other, int32[total], and where each ends, int64[texts]."""
+        if self._encode_batch is not None:
+            return self._encode_batch(texts)
+        arrays = [self.encode_array(text) for text in texts]
+        ends = np.cumsum([len(ids) for ids in arrays], dtype=np.int64)
+        return np.concatenate([np.empty(0, np.int32), *arrays]), ends
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; special tokens give nothing."""
-        return self._processor.decode([int(token) for token in ids])
+    def use_engine(self, name: str, reason: str, encode_batch: Callable[[Sequence[str]], Batch] | None) -> None:
+        """Let a faster engine with the same ids do `encode_batch`; None for the library that defines the ids."""
+        self.engine, self.engine_reason, self._encode_batch = name, reason, encode_batch
+
+    def decode_bytes(self, ids: Sequence[int] | NDArray[np.integer]) -> bytes:
+        """What ids spell; special tokens spell nothing. `lossless` says when this gives back exactly what was encoded.
+
+        Of a vocabulary with a `prefix` (Llama-2) one is taken from the start, as encode puts one there: of ids
+        from the middle of a text a space at their start is lost.
+        """
+        numbers = ids.tolist() if isinstance(ids, np.ndarray) else [int(token) for token in ids]
+        if numbers and (min(numbers) < 0 or max(numbers) >= self.vocab_size):
+            bad = min(numbers) if min(numbers) < 0 else max(numbers)
+            raise UserError(f"{self.path}: token {bad} is not in this vocabulary of {self.vocab_size}; the ids are of another tokenizer")
+        return b"".join([self._texts[token] for token in numbers]).removeprefix(self.prefix.encode())
+
+    def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> str:
+        """The text of ids; decode(encode(text)) == text where `lossless`. What is not UTF-8 (a character cut in two) shows as U+FFFD."""
+        return self.decode_bytes(ids).decode("utf-8", "replace")
+
+    @cached_property
+    def lossless(self) -> bool:
+        """Whether decode_bytes(encode(x)) == x for any bytes x.
+
+        So it is for what tools/train_tokenizer.py makes, Llama-2, GPT-2 and StarCoder. Not for a vocabulary
+        that normalises (Qwen2: NFC, T5: NFKC) or lacks bytes: normal text comes back, other text comes back changed.
+        """
+        if not self.byte_ids:
+            return False
+        return all(self.decode(self.encode(text)) == text for text in _PROBES)
 
     def id_of(self, piece: str) -> int:
-        """The id of a special token; UserError where the model has none of that name."""
-        token = self._processor.piece_to_id(piece)
-        if token == self._processor.unk_id():
-            raise UserError(f"{self.path}: no piece {piece}; use a model of tools/train_tokenizer.py")
-        return int(token)
+        """The id of a special token, by our name or the vocabulary's own; UserError where it has none."""
+        for name in (piece, *ALIASES.get(piece, ())):
+            if name in self._special:
+                return self._special[name]
+        raise UserError(f"{self.path}: no special token {piece}; use a tokenizer of tools/train_tokenizer.py")
 
-    @property
+    @cached_property
     def special_tokens(self) -> dict[int, str]:
-        """Names of SPECIAL_TOKENS by id, of those that the model has."""
-        ids = {self._processor.piece_to_id(name): name for name in SPECIAL_TOKENS}
-        return {token: name for token, name in ids.items() if token != self._processor.unk_id()}
+        """Our names of the special tokens that the vocabulary has, by id."""
+        names = {name: next((own for own in (name, *ALIASES[name]) if own in self._special), None) for name in SPECIAL_TOKENS}
+        return {self._special[own]: name for name, own in names.items() if own is not None}
 
-    @property
+    @cached_property
     def eod(self) -> int:
-        """The id that ends a document: <|endoftext|>, in models of others their end-of-sentence."""
-        token = self._processor.piece_to_id(END_OF_DOCUMENT)
-        if token != self._processor.unk_id():
-            return int(token)
-        if self._processor.eos_id() >= 0:
-            return int(self._processor.eos_id())
-        raise UserError(f"{self.path}: neither {END_OF_DOCUMENT} nor an end-of-sentence piece; use a model of tools/train_tokenizer.py")
+        """The id that ends a document: <|endoftext|>, in vocabularies of others their end of sentence."""
+        return self.id_of(END_OF_DOCUMENT)
 
-    @property
+    @cached_property
     def file_separator(self) -> int:
         """The id between the files of a group: <file_sep>."""
         return self.id_of(FILE_SEPARATOR)
+
+    def _parts(self, text: str) -> Iterator[tuple[str, bool]]:
+        """(part, whether the library may see it): the others are spelled in bytes. The first carries the prefix."""
+        spelled = f"\udc80-\udcff{self.spelled}"
+        for number, part in enumerate(re.split(f"([{spelled}]+)", text)):
+            yield self.prefix + part if number == 0 else part, number % 2 == 0
+
+    def _spell(self, part: str) -> NDArray[np.int32]:
+        if not self.byte_ids:
+            raise UserError(f"{self.path}: a vocabulary without bytes cannot encode what is not UTF-8; use one of tools/train_tokenizer.py")
+        return np.array([self.byte_ids[byte] for byte in part.encode("utf-8", "surrogateescape")], np.int32)
+
+
+def _as_text(text: str | bytes) -> tuple[str, bool]:
+    """(text, True), or (text with U+DCNN for each byte 0xNN that is not UTF-8, False)."""
+    if isinstance(text, bytes):
+        try:
+            return text.decode(), True
+        except UnicodeDecodeError:
+            return text.decode("utf-8", "surrogateescape"), False
+    try:
+        text.isascii() or text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"half of a surrogate pair at character {error.start} is no text and has no ids; mend it, or give bytes") from error
+    return text, True

@@ -15,11 +15,7 @@ import sentencepiece
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.files import atomic_file
-
-END_OF_DOCUMENT = "<|endoftext|>"
-FILE_SEPARATOR = "<file_sep>"
-# Names of StarCoder2 (arXiv 2402.19173, 4.2), so that fill-in-the-middle tools know them.
-SPECIAL_TOKENS = (END_OF_DOCUMENT, FILE_SEPARATOR, "<repo_name>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>")
+from megatron_snow.tokenizers.tokenizer import END_OF_DOCUMENT, SPECIAL_TOKENS
 
 # The trainer takes a tab for a mark of its own and never learns one: these are given to it. Go, C and
 # Makefiles indent by tabs; five levels and more are two tokens.

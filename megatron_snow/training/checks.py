@@ -12,7 +12,7 @@ from megatron_snow.common.records import MANIFEST
 from megatron_snow.config import Recipe, Workspace
 from megatron_snow.datasets import IndexedDataset
 from megatron_snow.tasks import load_benchmark
-from megatron_snow.tokenizers import SentencePieceTokenizer
+from megatron_snow.tokenizers import load_tokenizer
 from megatron_snow.training.data import dataset_path, dataset_prefixes
 
 # Tokens of a file that are looked at, in evenly spaced blocks: 40 MB, some 20 ms. Each batch is checked again when it is read.
@@ -35,7 +35,7 @@ def check_tokenizer(path: Path, recipe: Recipe, command: str) -> None:
     """The tokenizer is there and has the vocabulary that the recipe, and so the model, says."""
     if not path.is_file():
         raise UserError(f"{path}: the tokenizer is missing; make it with `{command}`, or set tokenizer.model to the path of one")
-    size = SentencePieceTokenizer.load(path).vocab_size
+    size = load_tokenizer(path).vocab_size
     if size != recipe.tokenizer.vocab_size:
         raise UserError(
             f"{path}: the tokenizer has {size} pieces, tokenizer.vocab_size is {recipe.tokenizer.vocab_size}; "

@@ -18,7 +18,7 @@ from megatron_snow.config import benchmark_label
 from megatron_snow.datasets import IndexedDataset
 from megatron_snow.engine import Engine
 from megatron_snow.tasks import Problem, load_benchmark
-from megatron_snow.tokenizers import SentencePieceTokenizer
+from megatron_snow.tokenizers import Tokenizer, load_tokenizer
 from megatron_snow.training.data import dataset_prefixes
 from megatron_snow.training.loop import Callback, StepDone
 from megatron_snow.training.metrics import StepLog
@@ -62,7 +62,7 @@ class HeldOutEvaluation(Callback):
             rows = held_out_rows(IndexedDataset(prefix), settings.held_out_sequences, length)
             if rows.mask.any():
                 parts["losses", prefix.name] = rows
-        tokenizer = SentencePieceTokenizer.load(self._run.tokenizer_model)
+        tokenizer = load_tokenizer(self._run.tokenizer_model)
         for benchmark in settings.benchmarks:
             name = benchmark_label(benchmark)
             parts["bits_per_byte", name] = solution_rows(load_benchmark(benchmark), tokenizer, length)
@@ -85,7 +85,7 @@ def held_out_rows(data: IndexedDataset, count: int, seq_length: int) -> Rows:
     return Rows(tokens, mask)
 
 
-def solution_rows(problems: Sequence[Problem], tokenizer: SentencePieceTokenizer, seq_length: int) -> Rows:
+def solution_rows(problems: Sequence[Problem], tokenizer: Tokenizer, seq_length: int) -> Rows:
     """A row a problem: end of document, prompt, canonical solution; only the solution's tokens count.
 
     What does not fit is cut: the prompt at its start, a solution longer than a sequence at its end.

@@ -19,7 +19,7 @@ from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import read_json
 from megatron_snow.config import Recipe, Workspace
 from megatron_snow.pipeline import read_documents, shards_in
-from megatron_snow.tokenizers import SentencePieceTokenizer
+from megatron_snow.tokenizers import load_tokenizer
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +66,7 @@ def test_a_larger_sample_holds_the_smaller(corpus: Path) -> None:
 
 
 def test_selected_documents_are_the_best_of_their_language(annotated: Workspace, recipe: Recipe) -> None:
-    tokenizer = SentencePieceTokenizer.load(annotated.tokenizer_model)
+    tokenizer = load_tokenizer(annotated.tokenizer_model)
     scored, selected = rows(annotated.annotator("scores")), rows(annotated.annotator("selected"))
     tokens: Counter[str] = Counter()
     for row in selected:

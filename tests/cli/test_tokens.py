@@ -16,7 +16,7 @@ import yaml
 from megatron_snow.cli.main import run_verb
 from megatron_snow.config import Workspace, load_recipe
 from megatron_snow.datasets import IndexedDataset, PhaseData
-from megatron_snow.tokenizers import SentencePieceTokenizer
+from megatron_snow.tokenizers import load_tokenizer
 
 CONSTANT = {"shape": "constant", "peak": 0.1}
 RECIPE = {
@@ -51,7 +51,7 @@ def run_folder(grouped_shards: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 def test_a_recipe_leaves_model_and_datasets(run_folder: tuple[Path, Path]) -> None:
     workspace = Workspace(run_folder[1])
-    assert SentencePieceTokenizer.load(workspace.tokenizer_model).vocab_size == 900
+    assert load_tokenizer(workspace.tokenizer_model).vocab_size == 900
     assert {path.name for path in workspace.tokens("general").glob("*.idx")} == {"C.idx", "Python.idx"}
     assert {path.name for path in workspace.tokens("held_out").glob("*.idx")} == {"C.idx"}
 
@@ -65,7 +65,7 @@ def test_show_batch_prints_the_samples_that_training_reads(run_folder: tuple[Pat
     assert headings == [6, 7]  # rows 2 and 3 of the second batch of four
     recipe, workspace = load_recipe(recipe_file), Workspace(folder)
     data = PhaseData(recipe.phases[1], workspace=workspace, seq_length=64, samples=20, seed=recipe.seed)
-    tokenizer = SentencePieceTokenizer.load(workspace.tokenizer_model)
+    tokenizer = load_tokenizer(workspace.tokenizer_model)
     for number, block in zip(headings, re.split(r"^=== .*\n", output, flags=re.MULTILINE)[1:]):
         text = re.sub(r"^«.*»\n", "", block, flags=re.MULTILINE).replace("<file_sep>", "").replace("<|endoftext|>", "")
         assert re.sub(r"\s", "", text) == re.sub(r"\s", "", tokenizer.decode(data.sample(number).tolist()))
@@ -97,7 +97,7 @@ def test_files_without_a_recipe(code_documents: list[dict[str, Any]], grouped_sh
     megatron_flags = ["--tokenizer-type", "SentencePieceTokenizer", "--tokenizer-model", str(model), "--append-eod", "--workers", "2"]
     prefix = str(tmp_path / "code")
     assert run_verb("preprocess_data", ["--input", str(source), "--output-prefix", prefix, *megatron_flags, "--log-interval", "10"]) == 0
-    dataset, tokenizer = IndexedDataset(Path(prefix + "_text_document")), SentencePieceTokenizer.load(model)
+    dataset, tokenizer = IndexedDataset(Path(prefix + "_text_document")), load_tokenizer(model)
     assert tokenizer.decode(dataset[3].tolist()) in {document["content"] for document in code_documents}
     assert all(dataset[i][-1] == tokenizer.eod for i in range(len(dataset)))
     grouped = ["--input", f"{grouped_shards}/*.parquet", "--group-by", "language,repository", "--output-prefix", str(tmp_path / "grouped")]

@@ -15,7 +15,7 @@ from megatron_snow.corpus.grouping.headers import headers_of
 from megatron_snow.corpus.stages import group
 from megatron_snow.datasets import BatchPrinter, IndexedDataset, Lineage, PhaseData, tokenize_shards
 from megatron_snow.pipeline import DOCUMENT, ShardWriter, read_documents, shards_in
-from megatron_snow.tokenizers import SentencePieceTokenizer
+from megatron_snow.tokenizers import load_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +72,14 @@ def test_show_batch_shows_the_tokens_of_headers(ungrouped: Path, tmp_path: Path,
     tokenize_shards(shards_in(tmp_path / "grouped"), code_tokenizer, tmp_path / "tokens", workers=1)
     phase = Phase("p", (Blend(str(tmp_path / "tokens")),), 51_200, lr=Curve("constant", 0.1))
     data = PhaseData(phase, workspace=Workspace(tmp_path), seq_length=512, samples=100, seed=1)
-    printer = BatchPrinter(data, SentencePieceTokenizer.load(code_tokenizer))
+    printer = BatchPrinter(data, load_tokenizer(code_tokenizer))
     text = "".join(printer.text(i) for i in range(100))
     shown = [(row["repository"], row["path"]) for row in rows if row["header"].startswith("<repo_name>") and row["header"] in text]
     assert len(shown) > 3
 
 
 def test_tokens_are_header_and_content_and_lead_back(ungrouped: Path, tmp_path: Path, code_tokenizer: Path) -> None:
-    tokenizer = SentencePieceTokenizer.load(code_tokenizer)
+    tokenizer = load_tokenizer(code_tokenizer)
     rows = {(row["repository"], row["path"]): row for row in grouped(ungrouped, tmp_path, 0.5)}
     tokenize_shards(shards_in(tmp_path / "grouped"), code_tokenizer, tmp_path / "tokens", workers=1)
     found = {"": 0, "path": 0, "repository": 0}

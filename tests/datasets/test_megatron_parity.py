@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 
 from megatron_snow.datasets import IndexedDataset, IndexedWriter, token_dtype, tokenize_texts
-from megatron_snow.tokenizers import SentencePieceTokenizer
+from megatron_snow.tokenizers import Tokenizer, load_tokenizer
 
 theirs = pytest.importorskip("megatron.core.datasets.indexed_dataset")
 
 
-def _documents(code_documents: list[dict[str, Any]], tokenizer: SentencePieceTokenizer) -> list[list[int]]:
+def _documents(code_documents: list[dict[str, Any]], tokenizer: Tokenizer) -> list[list[int]]:
     ids = [tokenizer.encode(document["content"]) for document in code_documents[:80]]
     return [*ids[:10], [], *ids[10:], []]  # empty documents leave marks in Megatron's index
 
 
 @pytest.mark.parametrize("vocab_size", [1024, 128_256])
 def test_both_ways(code_documents: list[dict[str, Any]], code_tokenizer: Path, tmp_path: Path, vocab_size: int) -> None:
-    documents = _documents(code_documents, SentencePieceTokenizer.load(code_tokenizer))
+    documents = _documents(code_documents, load_tokenizer(code_tokenizer))
     dtype = token_dtype(vocab_size)
     assert dtype == theirs.DType.optimal_dtype(vocab_size)
     with IndexedWriter(tmp_path / "ours", dtype) as writer:
@@ -47,7 +47,7 @@ def test_plain_texts_as_their_tool_writes_them(
     code_documents: list[dict[str, Any]], code_tokenizer: Path, tmp_path: Path, append_eod: bool
 ) -> None:
     """The loop of Megatron-LM's tools/preprocess_data.py on the same ids: one document a text, an empty one gets no end."""
-    tokenizer = SentencePieceTokenizer.load(code_tokenizer)
+    tokenizer = load_tokenizer(code_tokenizer)
     texts = ["", *(document["content"] for document in code_documents[:80]), ""]
     source = tmp_path / "code.jsonl"
     source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))

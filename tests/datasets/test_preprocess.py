@@ -12,7 +12,7 @@ import pytest
 from megatron_snow.common.errors import UserError
 from megatron_snow.datasets import IndexedDataset, Lineage, tokenize_shards
 from megatron_snow.pipeline import shards_in
-from megatron_snow.tokenizers import SentencePieceTokenizer
+from megatron_snow.tokenizers import Tokenizer, load_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def tokens(grouped_shards: Path, code_tokenizer: Path, tmp_path_factory: pytest.
 
 
 def test_a_group_is_one_document(tokens: Path, code_tokenizer: Path, code_documents: list[dict[str, Any]]) -> None:
-    tokenizer = SentencePieceTokenizer.load(code_tokenizer)
+    tokenizer = load_tokenizer(code_tokenizer)
     groups: dict[str, list[str]] = defaultdict(list)
     for document in code_documents:
         groups[document["group"]].append(document["content"])
@@ -39,7 +39,7 @@ def test_a_group_is_one_document(tokens: Path, code_tokenizer: Path, code_docume
             assert _split(ids[:-1], tokenizer) == files
 
 
-def _split(ids: list[int], tokenizer: SentencePieceTokenizer) -> list[str]:
+def _split(ids: list[int], tokenizer: Tokenizer) -> list[str]:
     files: list[list[int]] = [[]]
     for token in ids:
         if token == tokenizer.file_separator:
@@ -50,7 +50,7 @@ def _split(ids: list[int], tokenizer: SentencePieceTokenizer) -> list[str]:
 
 
 def test_every_file_is_found_by_its_tokens(tokens: Path, code_tokenizer: Path, code_documents: list[dict[str, Any]]) -> None:
-    tokenizer, by_id = SentencePieceTokenizer.load(code_tokenizer), {document["id"]: document for document in code_documents}
+    tokenizer, by_id = load_tokenizer(code_tokenizer), {document["id"]: document for document in code_documents}
     for language in ("Python", "C"):
         dataset, lineage = IndexedDataset(tokens / language), Lineage(tokens / language)
         origins = lineage.between(0, dataset.num_tokens)

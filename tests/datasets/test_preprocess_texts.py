@@ -12,7 +12,7 @@ import pytest
 from megatron_snow.common.errors import UserError
 from megatron_snow.datasets import IndexedDataset, tokenize_texts
 from megatron_snow.pipeline import shards_in
-from megatron_snow.tokenizers import SentencePieceTokenizer
+from megatron_snow.tokenizers import load_tokenizer
 
 
 def _jsonl(documents: list[dict[str, Any]]) -> bytes:
@@ -42,7 +42,7 @@ def test_kinds_of_input_and_workers_give_the_same_bytes(
 def test_a_dataset_a_key(code_documents: list[dict[str, Any]], code_tokenizer: Path, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(_jsonl(code_documents[:20]))
     tokenize_texts([tmp_path / "a.jsonl"], code_tokenizer, tmp_path / "out" / "x", keys=["text", "name"])
-    names, tokenizer = IndexedDataset(tmp_path / "out" / "x_name_document"), SentencePieceTokenizer.load(code_tokenizer)
+    names, tokenizer = IndexedDataset(tmp_path / "out" / "x_name_document"), load_tokenizer(code_tokenizer)
     assert [tokenizer.decode(names[i].tolist()) for i in range(20)] == [document["path"] for document in code_documents[:20]]
     assert len(IndexedDataset(tmp_path / "out" / "x_text_document").document_indices) == 21
     assert len(list((tmp_path / "out").iterdir())) == 4

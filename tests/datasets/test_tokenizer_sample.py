@@ -13,7 +13,7 @@ from megatron_snow.common.errors import UserError
 from megatron_snow.datasets import train_on_sample, train_tokenizer
 from megatron_snow.datasets.tokenizer_sample import choose_balanced, quotas
 from megatron_snow.pipeline import shards_in
-from megatron_snow.tokenizers import SentencePieceTokenizer
+from megatron_snow.tokenizers import load_tokenizer
 
 
 def test_quotas_go_with_the_root_and_small_languages_whole() -> None:
@@ -34,7 +34,7 @@ def test_training_is_a_stage(grouped_shards: Path, tmp_path: Path) -> None:
     settings = {"vocab_size": 700, "train_bytes": 300_000, "seed": 3}
     manifest = train_tokenizer(shards_in(grouped_shards), tmp_path / "a", **settings)
     assert 200_000 < manifest.counts["bytes"] <= 300_000
-    assert SentencePieceTokenizer.load(tmp_path / "a" / "tokenizer.model").vocab_size == 700
+    assert load_tokenizer(tmp_path / "a" / "tokenizer.model").vocab_size == 700
     assert train_tokenizer(shards_in(grouped_shards), tmp_path / "a", **settings) == manifest  # seconds and all: it was not run again
     assert train_tokenizer(shards_in(grouped_shards), tmp_path / "b", **settings).outputs == manifest.outputs
     assert train_tokenizer(shards_in(grouped_shards), tmp_path / "b", **{**settings, "seed": 4}).outputs != manifest.outputs

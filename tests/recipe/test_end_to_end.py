@@ -89,9 +89,9 @@ def test_megatron_core_reads_the_datasets(finished: Workspace) -> None:
     ).stdout
     tokens, last = map(int, output.split())
     assert tokens == read_manifest(finished.tokens("general")).counts["tokens:Python"]
-    from megatron_snow.tokenizers import SentencePieceTokenizer
+    from megatron_snow.tokenizers import load_tokenizer
 
-    assert last == SentencePieceTokenizer.load(finished.tokenizer_model).eod
+    assert last == load_tokenizer(finished.tokenizer_model).eod
 
 
 def test_a_second_run_does_nothing_again(finished: Workspace, small_recipe: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from megatron_snow.tokenizers import SPECIAL_TOKENS, SentencePieceTokenizer, write_huggingface_tokenizer
+from megatron_snow.tokenizers import SPECIAL_TOKENS, load_tokenizer, write_huggingface_tokenizer
 
 transformers = pytest.importorskip("transformers")
 
@@ -37,7 +37,7 @@ def _texts() -> list[str]:
 
 
 def test_identical_ids(folder: Path, code_tokenizer: Path) -> None:
-    theirs, ours = transformers.AutoTokenizer.from_pretrained(folder), SentencePieceTokenizer.load(code_tokenizer)
+    theirs, ours = transformers.AutoTokenizer.from_pretrained(folder), load_tokenizer(code_tokenizer)
     texts = _texts()
     assert len(texts) > 900
     different = [text for text in texts if theirs(text)["input_ids"] != ours.encode(text)]
@@ -46,7 +46,7 @@ def test_identical_ids(folder: Path, code_tokenizer: Path) -> None:
 
 
 def test_special_tokens(folder: Path, code_tokenizer: Path) -> None:
-    theirs, ours = transformers.AutoTokenizer.from_pretrained(folder), SentencePieceTokenizer.load(code_tokenizer)
+    theirs, ours = transformers.AutoTokenizer.from_pretrained(folder), load_tokenizer(code_tokenizer)
     assert len(theirs) == ours.vocab_size
     assert theirs.eos_token_id == ours.eod
     assert [theirs.convert_tokens_to_ids(piece) for piece in SPECIAL_TOKENS] == [ours.id_of(piece) for piece in SPECIAL_TOKENS]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from megatron_snow.common.errors import UserError
-from megatron_snow.tokenizers import SPECIAL_TOKENS, SentencePieceTokenizer, train_sentencepiece
+from megatron_snow.tokenizers import SPECIAL_TOKENS, load_tokenizer, train_sentencepiece
 
 
 def test_same_texts_same_bytes(code_documents: list[dict[str, Any]], tmp_path: Path) -> None:
@@ -16,11 +16,11 @@ def test_same_texts_same_bytes(code_documents: list[dict[str, Any]], tmp_path: P
     for name in ("first", "second"):
         train_sentencepiece(texts, 700, tmp_path / name)
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
-    assert SentencePieceTokenizer.load(tmp_path / "first").vocab_size == 700
+    assert load_tokenizer(tmp_path / "first").vocab_size == 700
 
 
 def test_special_tokens_are_distinct_and_cannot_be_spelled(code_tokenizer: Path) -> None:
-    tokenizer = SentencePieceTokenizer.load(code_tokenizer)
+    tokenizer = load_tokenizer(code_tokenizer)
     ids = {tokenizer.id_of(piece) for piece in SPECIAL_TOKENS}
     assert len(ids) == len(SPECIAL_TOKENS)
     for piece in SPECIAL_TOKENS:
@@ -30,7 +30,7 @@ def test_special_tokens_are_distinct_and_cannot_be_spelled(code_tokenizer: Path)
 
 
 def test_indentation_and_line_ends_are_pieces(code_tokenizer: Path) -> None:
-    tokenizer = SentencePieceTokenizer.load(code_tokenizer)
+    tokenizer = load_tokenizer(code_tokenizer)
     for text in (" " * 4, " " * 8, "\t", "\t\t\t", ":\n", "\n\n"):
         assert len(tokenizer.encode(text)) == 1, repr(text)
     assert len(tokenizer.encode("2024")) == 4  # digits are split
@@ -40,7 +40,7 @@ def test_long_lines_are_not_skipped(tmp_path: Path) -> None:
     """SentencePiece drops what is over its limit in silence; one line of 60 kB is all there is here."""
     words = "alpha beta gamma delta epsilon omicron " * 1500
     train_sentencepiece([words], 340, tmp_path / "model")
-    tokenizer = SentencePieceTokenizer.load(tmp_path / "model")
+    tokenizer = load_tokenizer(tmp_path / "model")
     assert len(tokenizer.encode(" omicron")) == 1
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from megatron_snow.datasets import IndexedDataset, IndexedWriter
 from megatron_snow.tasks import Problem, load_benchmark
-from megatron_snow.tokenizers import SentencePieceTokenizer
+from megatron_snow.tokenizers import load_tokenizer
 from megatron_snow.training.held_out import held_out_rows, solution_rows
 
 
@@ -40,7 +40,7 @@ def test_short_dataset_is_padded_and_masked(tmp_path: Path) -> None:
 
 
 def test_targets_are_the_solution_and_nothing_else(tiny_run) -> None:  # type: ignore[no-untyped-def]
-    tokenizer = SentencePieceTokenizer.load(tiny_run.workspace.tokenizer_model)
+    tokenizer = load_tokenizer(tiny_run.workspace.tokenizer_model)
     problems = load_benchmark("humaneval")[:20]
     rows = solution_rows(problems, tokenizer, 1024)
     for row, problem in enumerate(problems):
@@ -53,7 +53,7 @@ def test_targets_are_the_solution_and_nothing_else(tiny_run) -> None:  # type: i
 
 
 def test_what_does_not_fit_is_cut_and_bytes_follow(tiny_run) -> None:  # type: ignore[no-untyped-def]
-    tokenizer = SentencePieceTokenizer.load(tiny_run.workspace.tokenizer_model)
+    tokenizer = load_tokenizer(tiny_run.workspace.tokenizer_model)
     prompt, solution = "x = 1\n" * 50, "    return x\n" * 50
     rows = solution_rows([Problem("a/0", prompt, "f", solution, "")], tokenizer, 16)
     targets = rows.tokens[0, 1:][rows.mask[0]]
