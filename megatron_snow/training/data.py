@@ -13,24 +13,13 @@ from megatron_snow.common.files import beside
 from megatron_snow.common.records import read_manifest
 from megatron_snow.config import Blend, Recipe, Workspace
 from megatron_snow.datasets import PhaseData
+from megatron_snow.datasets.sources import dataset_path, dataset_prefixes
 from megatron_snow.training.phases import PlannedPhase, Step
 
 
 def data_workspace(recipe: Recipe, workspace: Workspace) -> Workspace:
     """Where datasets and tokenizer are looked for: the run's folder if it holds tokens, else the recipe's workspace."""
     return workspace if workspace.tokens("").is_dir() else Workspace(Path(recipe.workspace))
-
-
-def dataset_path(dataset: str, workspace: Workspace) -> Path:
-    """The folder of a dataset (or the prefix of a single one): a name with a slash is a path."""
-    return Path(dataset) if "/" in dataset else workspace.tokens(dataset)
-
-
-def dataset_prefixes(path: Path) -> list[Path]:
-    """The .bin/.idx pairs of a dataset, without their endings; none where it is empty or missing."""
-    if beside(path, ".idx").is_file():
-        return [path]
-    return sorted(index.with_name(index.name.removesuffix(".idx")) for index in path.glob("*.idx") if not index.name.startswith("."))
 
 
 def fingerprints(blends: Iterable[Blend], workspace: Workspace) -> dict[str, str]:
