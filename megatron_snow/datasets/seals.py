@@ -10,10 +10,9 @@ core, hashlib 0.9). Entries are keyed by suffix, so files and seal may be rename
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -132,20 +131,32 @@ def describe_blocks(numbers: Sequence[int], size: int) -> str:
     return f"bytes {', '.join(shown)}{more}"
 
 
+def differing_blocks(data: np.ndarray, known: Checksums, workers: int = 1) -> list[int]:
+    """Numbers of the blocks in which bytes in memory, uint8[n], differ from what was sealed."""
+    numbers = range(max(len(known.blocks), -(-len(data) // BLOCK)))
+    found = _on_threads(lambda number: digest_of_block(data[number * BLOCK : (number + 1) * BLOCK]), numbers, workers)
+    return [number for number, digest in found if known.blocks[number : number + 1] != (digest,)]
+
+
 def _digests(path: Path, numbers: range, workers: int) -> Iterator[tuple[int, str]]:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        with ThreadPoolExecutor(max(1, min(workers, len(numbers)))) as threads:
-            for first in range(0, len(numbers), 64):  # not all at once: a block waits as a task of the pool
-                part = numbers[first : first + 64]
-                yield from zip(part, threads.map(partial(_block_digest, descriptor), part))
+        # pread, not a map: a file that is cut meanwhile gives fewer bytes, not a SIGBUS.
+        yield from _on_threads(
+            lambda number: digest_of_block(np.frombuffer(os.pread(descriptor, BLOCK, number * BLOCK), np.uint8)), numbers, workers
+        )
     finally:
         os.close(descriptor)
 
 
-def _block_digest(descriptor: int, number: int) -> str:
-    # pread, not a map: a file that is cut meanwhile gives fewer bytes, not a SIGBUS.
-    return digest_of_block(np.frombuffer(os.pread(descriptor, BLOCK, number * BLOCK), np.uint8))
+def _on_threads(digest: Callable[[int], str], numbers: range, workers: int) -> Iterator[tuple[int, str]]:
+    if workers <= 1 or len(numbers) <= 1:
+        yield from ((number, digest(number)) for number in numbers)
+        return
+    with ThreadPoolExecutor(min(workers, len(numbers))) as threads:
+        for first in range(0, len(numbers), 64):  # not all at once: a block waits as a task of the pool
+            part = numbers[first : first + 64]
+            yield from zip(part, threads.map(digest, part))
 
 
 def digest_of_block(block: np.ndarray) -> str:

@@ -11,8 +11,7 @@ import pytest
 
 from megatron_snow.common import digests, native
 from megatron_snow.common.errors import UserError
-from megatron_snow.datasets import seals
-from megatron_snow.datasets.indexed import IndexedWriter
+from megatron_snow.datasets import IndexedWriter, seals
 
 
 def write(prefix: Path, tokens: np.ndarray) -> None:
@@ -103,11 +102,11 @@ def test_any_byte_of_a_seal_that_changes_is_seen(tmp_path: Path) -> None:
         for flip in (1, 4, 32, 128):
             path.write_bytes(whole[:offset] + bytes([whole[offset] ^ flip]) + whole[offset + 1 :])
             try:
-                assert seals.read_seal(tmp_path / "x") == known
+                found = seals.read_seal(tmp_path / "x")
             except UserError as error:
-                assert "x.seal.json" in str(error)
-                refused += 1
-    assert refused > 3 * len(whole)
+                found, refused = (known, refused + 1) if "x.seal.json" in str(error) else (None, refused)
+            assert found == known
+    assert refused > 3 * len(whole)  # of 4
 
 
 def test_a_seal_of_another_version(tmp_path: Path) -> None:
