@@ -21,7 +21,7 @@ from megatron_snow.pipeline.folders import RECORD, check_folder, claim, folder_o
 from megatron_snow.pipeline.shards import pieces_of
 from megatron_snow.pipeline.tasks import Prepared, Stage, Task, input_digest, is_done, made_from, run_task
 
-_ENDINGS = re.compile(r"\.(parquet|jsonl?(\.\w+)?)$")  # other points belong to the name: "ASP.NET-00000"
+_ENDINGS = re.compile(r"\.(jsonl?\.)?\w+$")  # earlier points belong to the name: "ASP.NET-00000"
 
 
 def tasks_by_shard(shards: Sequence[Path], *, also: Sequence[Path] = ()) -> list[Task]:
