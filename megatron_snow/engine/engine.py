@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from megatron_snow.engine.sharded import Whole, load_sharded, save_sharded
 class StepResult:
     """What a step reports, equal on all ranks."""
 
-    loss: float  # mean over the tokens of the global batch, nats, before the update
+    loss: float  # mean over the tokens of the global batch that count, nats, before the update
     grad_norm: float  # global norm of the gradient of that mean, before clipping
 
 
@@ -87,9 +88,10 @@ class Engine:
         dist.all_reduce(total, group=self._groups.all.mp)
         return int(total)
 
-    def train_step(self, tokens: Tensor, learning_rate: float) -> StepResult:
+    def train_step(self, tokens: Tensor, learning_rate: float, mask: Tensor | None = None) -> StepResult:
         """One update on the global batch of which `tokens`, int64 [n_local, seq + 1], is this data-parallel rank's part.
 
+        mask bool [n_local, seq]: the targets that count, of which the loss is the mean over all ranks; None: all.
         FloatingPointError, with the weights as they were, when the loss or the gradient is not finite.
         """
         rows = self.recipe.training.micro_batch_size
@@ -97,7 +99,8 @@ class Engine:
             raise ValueError(f"{tokens.size(0)} sequences of a rank are not a multiple of training.micro_batch_size {rows}")
         self._model.zero_grad_buffer()
         self._optimizer.zero_grad()
-        batches: list[MicroBatch] = [(part[:, :-1], part[:, 1:], None) for part in tokens.split(rows)]
+        masks = mask.split(rows) if mask is not None else itertools.repeat(None)
+        batches: list[MicroBatch] = [(part[:, :-1], part[:, 1:], kept) for part, kept in zip(tokens.split(rows), masks)]
         loss_sum, count = forward_backward(self._model, batches, self._groups)
         loss = loss_sum / count  # the same on all ranks, so all refuse a bad step or none
         grad_norm = self._update(learning_rate) if math.isfinite(loss) else None

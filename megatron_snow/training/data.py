@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from megatron_snow.common.files import beside
 from megatron_snow.common.records import read_manifest
 from megatron_snow.config import Blend, Recipe, Workspace
 from megatron_snow.datasets import PhaseData
+from megatron_snow.datasets.phase_data import PADDING
 from megatron_snow.datasets.sources import dataset_path, dataset_prefixes
+from megatron_snow.tokenizers import load_tokenizer
 from megatron_snow.training.phases import PlannedPhase, Step
 
 
@@ -38,6 +41,14 @@ def _fingerprint(path: Path) -> str:
     return value_digest({name: [file_digest(beside(prefix, ".idx")), known.get(name)] for prefix, name in names.items()})
 
 
+@dataclass(frozen=True)
+class LocalBatch:
+    """What a rank trains on: tokens int64[n, seq_length + 1], mask bool[n, seq_length] of the targets that count (None: all)."""
+
+    tokens: np.ndarray
+    mask: np.ndarray | None = None
+
+
 class BatchReader:
     """Reads the rows of any step; holds the data of one phase open."""
 
@@ -48,26 +59,29 @@ class BatchReader:
     def phase(self, planned: PlannedPhase) -> PhaseData:
         """The samples of a phase."""
         if self._open is None or self._open[0] != planned:
-            data = PhaseData(
-                planned.phase,
-                workspace=self._workspace,
-                seq_length=planned.seq_length,
-                samples=planned.samples,
-                seed=self._recipe.seed,
-            )
-            self._open = planned, data
+            self._open = planned, open_phase(planned, self._recipe, self._workspace)
         return self._open[1]
 
-    def read(self, step: Step, data_rank: int, data_size: int) -> np.ndarray:
-        """int64[rows, seq_length + 1]; UserError where a token is not in the vocabulary."""
-        rows = step.rows(data_rank, data_size)
-        tokens = self.phase(step.planned).batch(rows)
-        size = self._recipe.tokenizer.vocab_size
-        if tokens.size and (tokens.max() >= size or tokens.min() < 0):
-            row = int(np.flatnonzero((tokens >= size).any(1) | (tokens < 0).any(1))[0])
-            source, _, _ = self.phase(step.planned).locate(rows[row])
+    def read(self, step: Step, data_rank: int, data_size: int) -> LocalBatch:
+        """The rank's rows of a step; UserError where a token is not in the vocabulary. Places that fill a sample up are no targets."""
+        numbers = step.rows(data_rank, data_size)
+        data = self.phase(step.planned)
+        batch, size = data.read(numbers), self._recipe.tokenizer.vocab_size
+        if batch.tokens.size and (batch.tokens.max() >= size or batch.tokens.min() < 0):
+            row = int(np.flatnonzero((batch.tokens >= size).any(1) | (batch.tokens < 0).any(1))[0])
+            source, _, _ = data.locate(numbers[row])
             raise UserError(
-                f"{source.path}.bin: token {tokens[row].max()} is not below tokenizer.vocab_size {size}; "
+                f"{source.path}.bin: token {batch.tokens[row].max()} is not below tokenizer.vocab_size {size}; "
                 "it was made with another tokenizer, make it again with this run's"
             )
-        return tokens
+        return LocalBatch(batch.tokens, batch.segments[:, 1:] != PADDING if step.phase.packing == "best_fit" else None)
+
+
+def open_phase(planned: PlannedPhase, recipe: Recipe, workspace: Workspace) -> PhaseData:
+    """The samples of a planned phase; the tokenizer is read where its samples take it."""
+    phase, tokenizer = planned.phase, None
+    if phase.packing == "best_fit" or phase.fim.rate:
+        tokenizer = load_tokenizer(Path(recipe.tokenizer.model or workspace.tokenizer_model), recipe.tokenizer.vocab_size)
+    return PhaseData(
+        phase, workspace=workspace, seq_length=planned.seq_length, samples=planned.samples, seed=recipe.seed, tokenizer=tokenizer
+    )

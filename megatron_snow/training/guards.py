@@ -8,10 +8,11 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TypeVar
 
-from torch import Tensor
+import torch
 
 from megatron_snow.common.errors import UserError, explain_os_error
 from megatron_snow.engine import Engine, StepResult
+from megatron_snow.training.data import LocalBatch
 from megatron_snow.training.phases import Step
 from megatron_snow.training.speaking import fall_silent
 
@@ -37,14 +38,15 @@ def agree(engine: Engine, decide: Callable[[], Value]) -> Value:
     return value
 
 
-def finite_step(engine: Engine, tokens: Tensor, step: Step) -> StepResult:
+def finite_step(engine: Engine, batch: LocalBatch, step: Step) -> StepResult:
     """`engine.train_step`; where loss or gradient is not finite, one message with the step's samples and an end.
 
     The engine refuses such an update on all ranks alike, so all end in the same step, the weights are
     those of the step before, and nothing is written or saved.
     """
     try:
-        return engine.train_step(tokens, step.learning_rate)
+        mask = None if batch.mask is None else torch.from_numpy(batch.mask)
+        return engine.train_step(torch.from_numpy(batch.tokens), step.learning_rate, mask)
     except FloatingPointError as error:
         if not engine.is_main:
             fall_silent()

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from megatron_snow.engine import Engine
 from megatron_snow.training.data import BatchReader
 from megatron_snow.training.guards import finite_step
@@ -52,8 +50,7 @@ def train(
         if step.is_phase_start and step.phase.optimizer_state == "reset":
             engine.reset_optimizer()
         start = time.perf_counter()
-        tokens = torch.from_numpy(reader.read(step, engine.data_rank, engine.data_size))
-        result = finite_step(engine, tokens, step)
+        result = finite_step(engine, reader.read(step, engine.data_rank, engine.data_size), step)
         done = StepDone(step, result.loss, result.grad_norm, time.perf_counter() - start, stop_requested())
         for callback in callbacks:
             callback.on_step(done)
