@@ -62,9 +62,9 @@ def _as_written(kind: pa.DataType) -> pa.DataType:
     return pa.struct([field.with_type(_as_written(field.type)) for field in kind]) if pa.types.is_struct(kind) else kind
 
 
-def tables_of(path: Path, piece: Sequence[int] | None, batch_bytes: int) -> Iterator[pa.Table]:
-    """The rows of a file or of a piece of it; keys that the first lines do not have are left out."""
-    schema = schema_of(path)
+def tables_of(path: Path, piece: Sequence[int] | None, batch_bytes: int, schema: pa.Schema | None = None) -> Iterator[pa.Table]:
+    """The rows of a file or of a piece of it: the columns of `schema`, of which others may be of any kind, or those of the first lines."""
+    schema = schema_of(path) if schema is None else schema
     for offset, block in _blocks(path, piece, batch_bytes):
         if not block.isspace():
             yield _parse(path, offset, block, schema)

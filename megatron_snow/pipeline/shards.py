@@ -34,21 +34,21 @@ def shards_in(folder: Path) -> list[Path]:
     return shards
 
 
-def pieces_of(path: Path) -> list[Piece]:
-    """How a file is cut into tasks: [None] for one of up to SPLIT_BYTES, or one that cannot be cut (compressed JSONL)."""
-    if not path.is_file() or path.stat().st_size <= SPLIT_BYTES:
+def pieces_of(path: Path, size: int = SPLIT_BYTES) -> list[Piece]:
+    """How a file is cut into tasks: [None] for one of up to `size` bytes on disk, or one that cannot be cut (compressed JSONL)."""
+    if not path.is_file() or path.stat().st_size <= size:
         return [None]
     if json_lines.is_json_lines(path):
-        return [{"bytes": piece} for piece in json_lines.pieces_of(path, SPLIT_BYTES)] or [None]
+        return [{"bytes": piece} for piece in json_lines.pieces_of(path, size)] or [None]
     metadata = _metadata(path)
     cuts: list[list[int]] = [[]]
-    size = 0
+    total = 0
     for number in range(metadata.num_row_groups):
-        if cuts[-1] and size + metadata.row_group(number).total_byte_size > 2 * SPLIT_BYTES:
+        if cuts[-1] and total + metadata.row_group(number).total_byte_size > 2 * size:
             cuts.append([])
-            size = 0
+            total = 0
         cuts[-1].append(number)
-        size += metadata.row_group(number).total_byte_size
+        total += metadata.row_group(number).total_byte_size
     return [{"row_groups": cut} for cut in cuts] if len(cuts) > 1 else [None]
 
 
