@@ -34,8 +34,9 @@ def shards_in(folder: Path) -> list[Path]:
     return shards
 
 
-def pieces_of(path: Path, size: int = SPLIT_BYTES) -> list[Piece]:
-    """How a file is cut into tasks: [None] for one of up to `size` bytes on disk, or one that cannot be cut (compressed JSONL)."""
+def pieces_of(path: Path, size: int = 0) -> list[Piece]:
+    """How a file is cut into tasks: [None] for one of up to `size` bytes (SPLIT_BYTES), or one that cannot be cut (compressed JSONL)."""
+    size = size or SPLIT_BYTES
     if not path.is_file() or path.stat().st_size <= size:
         return [None]
     if json_lines.is_json_lines(path):
