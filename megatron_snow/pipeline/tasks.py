@@ -55,7 +55,9 @@ class Prepared(NamedTuple):
 
 
 def input_digest(path: Path) -> str:
-    """Digest of an input file; taken from the record beside it where its size still fits."""
+    """Digest of an input file; taken from the record beside it where its size still fits. UserError where there is none."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; check the inputs, or run the stage that makes it")
     for suffix in (path.suffix, "".join(path.suffixes[-2:])):
         record = path.with_name(path.name.removesuffix(suffix) + RECORD)
         if suffix and record.is_file():

@@ -13,7 +13,7 @@ import enry
 import pytest
 
 from megatron_snow.corpus.heuristics import decides
-from megatron_snow.corpus.language import _by_name, is_code, language_of, languages_by_name, linguist_language
+from megatron_snow.corpus.language import _by_extension, _by_name, _ending, is_code, language_of, languages_by_name, linguist_language
 from megatron_snow.corpus.licences import is_licence_file
 
 PLACES = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), "/usr/include", "/usr/share")
@@ -85,6 +85,15 @@ def test_go_enry_is_not_asked_where_the_name_settles_it(monkeypatch: pytest.Monk
     assert language_of("src/a.py", b"x = 1\n") == "Python"
     assert language_of("src/a.h", b"namespace a {}\n") == "C++"
     assert language_of("Makefile", b"#!/usr/bin/make -f\n") == "Makefile"  # a file name stands before a shebang
+
+
+@pytest.mark.parametrize(
+    "name", [*NAMES, "A.H", "a..h", "..h", ".a.h", "x.cmake.in", "x.y.cmake.in", "a.1m", "LICENSE.txt", "README.md", "x.d"]
+)
+def test_an_ending_says_what_the_name_says(name: str) -> None:
+    shortened = name if enry.get_languages_by_filename(name) else _ending(name)
+    assert _by_extension(shortened) == _by_extension(name)
+    assert set(enry.get_languages(shortened, b"")) == set(enry.get_languages(name, b""))  # of several, in no order
 
 
 def test_prose_is_no_code() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from megatron_snow.corpus.licences import (
     is_licence_file,
     kind_of,
     licence_map,
+    texts,
 )
+from megatron_snow.corpus.licences.words import words_of
 
 COMMON = Path("/usr/share/common-licenses")
 
@@ -210,3 +213,17 @@ def test_a_choice_in_one_file_of_a_folder_is_in_brackets() -> None:
 
 def test_a_path_from_the_root_ends() -> None:
     assert licence_map({}, "ISC").licence_of("/elsewhere/a.py", "") == "ISC"
+
+
+def test_a_search_that_re2_gave_up_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class GivesUp:
+        def Match(self, words: str) -> None:
+            return None
+
+    monkeypatch.setattr(texts, "_set_of_texts", GivesUp)
+    assert from_text("Mozilla Public License, v. 2.0") == "MPL-2.0"
+
+
+@pytest.mark.parametrize("text", ["", "\n", "a", "# A-B+ c\t\x0b\x1c_d", "Éa\u212aß İ9 \ud800x", "1.\u00a02\u3000z+"])
+def test_words_are_those_of_the_regular_expression(text: str) -> None:
+    assert words_of(text) == f" {re.sub('[^a-z0-9+]+', ' ', text.lower()).strip()} "

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from megatron_snow.config import Corpus, Source
-from megatron_snow.corpus.licences import from_debian_copyright, kind_of, licence_map
-from megatron_snow.corpus.licences.debian import Stanza, from_name, stanzas_of
+from megatron_snow.corpus.licences import debian, from_debian_copyright, kind_of, licence_map
+from megatron_snow.corpus.licences.debian import Stanza, Stanzas, from_name, stanzas_of
 from megatron_snow.corpus.stages import collect
 from megatron_snow.pipeline import read_documents, shards_in
 
@@ -123,6 +123,34 @@ def test_a_package_of_mixed_licences(tmp_path: Path) -> None:
 )
 def test_stars_of_a_pattern(pattern: str, path: str, covered: bool) -> None:
     assert Stanza((pattern, "other"), "MIT", True).covers(path) is covered
+
+
+@pytest.mark.parametrize("memory", [64_000_000, 1000])  # of RE2: enough, and too little for any pattern
+@pytest.mark.parametrize("anchored", [True, False])
+def test_all_at_once_find_the_stanza_that_one_by_one_do(monkeypatch: pytest.MonkeyPatch, memory: int, anchored: bool) -> None:
+    monkeypatch.setattr(debian, "_SET_MEMORY", memory)
+    patterns = ("src/a?.c", "a.py", "*", r"src/\*.c x[1].(h)", "./docs/*", "src/*/é.c", "doc\0s/x", "*/deep/*.c")
+    stanzas = [Stanza(tuple(line.split()), "MIT" * (number != 1), anchored) for number, line in enumerate(patterns)]
+    paths = [
+        "src/ab.c",
+        "usr/src/ab.c",
+        "a.py",
+        "b/a.py",
+        "src/*.c",
+        "src/x.c",
+        "x[1].(h)",
+        "docs/",
+        "docs/a/b",
+        "doc/s/x",
+        "src/\n/é.c",
+        "",
+        "/",
+    ]
+    for first in range(len(stanzas)):
+        rest = stanzas[first:]
+        for path in [*paths, "a/deep/b/c.c", "deep/c.c", "x/src/q/é.c"]:
+            assert Stanzas(rest).first_covering(path) == next((one for one in rest if one.licence and one.covers(path)), None), path
+    assert (Stanzas(stanzas)._set is None) == (memory == 1000)
 
 
 def test_hostile_files_are_read_in_time() -> None:

@@ -151,3 +151,8 @@ def test_parameters_of_a_task_belong_to_its_key(tmp_path: Path, inputs: list[Pat
     for ending in ("1", "2"):
         run_stage(stage(functions.upper), [Task("t", (inputs[0],), {"ending": ending})], tmp_path / "out")
         assert content(tmp_path / "out") == {"t.txt": f"TEXT A\n{ending}"}
+
+
+def test_a_missing_input_is_named(tmp_path: Path, functions: ModuleType) -> None:
+    with pytest.raises(UserError, match=r"gone\.txt: no such file"):
+        run_stage(stage(functions.upper), [Task("gone", (tmp_path / "gone.txt",))], tmp_path / "out")
