@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _recipe(args: argparse.Namespace) -> list[tuple[Path, Mapping[str, int]]]:
     from megatron_snow.datasets import tokenize_shards
-    from megatron_snow.pipeline import shards_in
+    from megatron_snow.pipeline import Execution, shards_in
     from megatron_snow.tokenizers import load_tokenizer
 
     recipe, workspace = recipe_of(args)
@@ -71,19 +71,22 @@ def _recipe(args: argparse.Namespace) -> list[tuple[Path, Mapping[str, int]]]:
     results: list[tuple[Path, Mapping[str, int]]] = []
     for stage, dataset in (("grouped", "general"), ("held_out", "held_out")):
         inputs = shards_in(workspace.corpus(stage))
-        results.append((workspace.tokens(dataset), tokenize_shards(inputs, model, workspace.tokens(dataset), recipe.workers).counts))
+        execution = Execution(recipe.executor, recipe.workers, recipe.executor_options)
+        manifest = tokenize_shards(inputs, model, workspace.tokens(dataset), execution, recipe.tokens)
+        results.append((workspace.tokens(dataset), manifest.counts))
     return results
 
 
 def _files(args: argparse.Namespace) -> tuple[Path, Mapping[str, int]]:
     from megatron_snow.datasets import tokenize_shards, tokenize_texts
+    from megatron_snow.pipeline import Execution
 
     for flag in ("tokenizer_model", "output_prefix"):
         if not getattr(args, flag):
             raise UserError(f"--{flag.replace('_', '-')}: missing; it is needed with --input")
     inputs, model, prefix = files_of(args.input), Path(args.tokenizer_model), Path(args.output_prefix)
     if args.group_by:
-        return prefix, tokenize_shards(inputs, model, prefix, args.workers).counts
+        return prefix, tokenize_shards(inputs, model, prefix, Execution("pool", args.workers)).counts
     counts = tokenize_texts(
         inputs, model, prefix, keys=args.json_keys, append_eod=args.append_eod, workers=args.workers, log_interval=args.log_interval
     )

@@ -1,90 +1,94 @@
-"""Grouped shards to tokens: one dataset a language, a (language, repository) group is one document of it.
+"""Grouped shards to tokens: one dataset a language, a (language, repository) group is one sequence and one document of it.
 
-The paper's finding rests on grouping (2.1): files of a repository stay neighbours in training. Stored as
-separate documents they would be shuffled apart, so the files of a group are joined by <file_sep>, the
-group ends with <|endoftext|>, and the borders stay known through the lineage. A shard's column `header`, where it has one,
-stands before the text (corpus/grouping/headers.py); <repo_name> and <file_sep> in it become the special tokens.
+The paper's finding rests on grouping (2.1): files of a repository stay neighbours in training. Stored as separate sequences
+they would be shuffled apart, so the files of a group are joined, the group ends with <|endoftext|> (`sequences`), and the
+borders stay known through the lineage. A task a shard, or a piece of a large one, encodes; one a language joins what they wrote
+and decides where sequences end, which no part can know. A shard's column `header`, where it has one, stands before the text
+(corpus/grouping/headers.py).
 """
 
 from __future__ import annotations
 
 import re
+import shutil
+import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import Manifest
+from megatron_snow.config import Tokens
 from megatron_snow.datasets.index_format import token_dtype
-from megatron_snow.datasets.lineage import SUFFIX, LineageWriter, Origin
-from megatron_snow.datasets.writing import IndexedWriter
-from megatron_snow.pipeline import Execution, Stage, Task, read_documents, run_stage, schema_of
-from megatron_snow.tokenizers import FILE_SEPARATOR, SentencePieceTokenizer
+from megatron_snow.datasets.lineage import STARTS, SUFFIX
+from megatron_snow.datasets.parts import PART_SUFFIXES, join_parts, tokenize_part
+from megatron_snow.datasets.seals import SUFFIX as SEAL
+from megatron_snow.datasets.seals import seal, sealed_digest
+from megatron_snow.datasets.sequences import NOTHING, Separation
+from megatron_snow.pipeline import INLINE, WORK, Execution, Stage, Task, folder_of_ours, run_stage, tasks_by_shard, unfinished
+from megatron_snow.tokenizers import END_OF_DOCUMENT, Tokenizer, load_tokenizer
 
-_COLUMNS = ("id", "repository", "path", "licence", "size", "content", "group")
-_HEADER, _REPOSITORY_NAME = "header", "<repo_name>"
+DATASET_SUFFIXES = (".bin", SUFFIX, STARTS, SEAL, ".idx")  # in this order; without an .idx nothing is read
+_PARTS = "parts"
 
 
-def tokenize_shards(inputs: Sequence[Path], tokenizer_model: Path, output: Path, workers: int) -> Manifest:
-    """Write output/LANGUAGE.{bin,idx,lineage.parquet} of shards named LANGUAGE-00000.parquet with a `group` column.
+def tokenize_shards(
+    inputs: Sequence[Path], tokenizer_model: Path, output: Path, execution: Execution = INLINE, tokens: Tokens | None = None
+) -> Manifest:
+    """Write output/LANGUAGE.{bin,idx,lineage.parquet,starts.npy} of shards LANGUAGE-00000.parquet with a `group` column.
 
-    One task a language, the largest first, on `workers` processes. Counts: documents, groups, bytes,
-    tokens, and tokens:LANGUAGE. UserError for a bad model or a damaged shard. No input gives a
-    manifest without files.
+    The bytes do not depend on the execution, nor on where shards are cut. Counts: documents, groups, sequences, bytes, tokens
+    and tokens:LANGUAGE. UserError for a bad model or a damaged shard. No input gives a manifest without files.
     """
-    SentencePieceTokenizer.load(tokenizer_model)  # its message comes before any work
+    started, tokenizer = time.monotonic(), load_tokenizer(tokenizer_model)  # its message comes before any work
+    separation = separation_of(tokenizer, tokens or Tokens())
+    common = {"tokenizer": tokenizer.digest, "dtype": token_dtype(tokenizer.vocab_size).name, "separation": separation.as_dict()}
+    parts = _parts_by_language(inputs)
+    stage = Stage("tokenize", 2, _join, common, DATASET_SUFFIXES, sealed_digest)
+    tasks = [_joining(language, parts[language]) for language in parts]
+    waiting = unfinished(stage, tasks, output)
+    if not waiting or execution.explains:
+        return run_stage(stage, tasks, output, execution, started)
+    with folder_of_ours(output):
+        encoding = Stage("tokenize: parts", 1, partial(tokenize_part, model=tokenizer_model), common, PART_SUFFIXES)
+        run_stage(encoding, [part for task in waiting for part in parts[task.name]], output / WORK / _PARTS, execution)
+        manifest = run_stage(stage, tasks, output, execution, started)
+        shutil.rmtree(output / WORK)  # what is joined need not be there twice
+    return manifest
+
+
+def separation_of(tokenizer: Tokenizer, tokens: Tokens) -> Separation:
+    """What a recipe's `tokens` says, in this tokenizer's ids; UserError where it has no such token."""
+    if tokens.max_group_tokens < 2:
+        raise UserError(f"tokens.max_group_tokens: {tokens.max_group_tokens}, a sequence needs 2 tokens or more")
+    separator = NOTHING
+    if tokens.file_separator:
+        separator = tokenizer.eod if tokens.file_separator == END_OF_DOCUMENT else tokenizer.id_of(tokens.file_separator)
+    return Separation(tokenizer.eod, separator, tokens.max_group_tokens)
+
+
+def _parts_by_language(inputs: Sequence[Path]) -> dict[str, list[Task]]:
+    """A task a shard or a piece of one, by language; the largest language first."""
+    missing = next((path for path in inputs if not path.is_file()), None)
+    if missing is not None:
+        raise UserError(f"{missing}: no such shard; run the stage that makes it again")
     languages: dict[str, list[Path]] = defaultdict(list)
     for shard in sorted(inputs, key=lambda path: path.name):
         languages[re.sub(r"-\d+$", "", shard.stem)].append(shard)
-    largest_first = sorted(languages, key=lambda language: (-sum(map(_size, languages[language])), language))
-    tasks = [Task(language, (tokenizer_model, *languages[language]), {"language": language}) for language in largest_first]
-    stage = Stage("tokenize", 1, _tokenize_language, suffixes=(".bin", ".idx", SUFFIX))
-    return run_stage(stage, tasks, output, Execution("pool", min(workers, max(1, len(tasks)))))
+    largest_first = sorted(languages, key=lambda language: (-sum(path.stat().st_size for path in languages[language]), language))
+    return {language: tasks_by_shard(languages[language]) for language in largest_first}
 
 
-def _size(path: Path) -> int:
-    if not path.is_file():
-        raise UserError(f"{path}: no such shard; run the stage that makes it again")
-    return path.stat().st_size
+def _joining(language: str, parts: Sequence[Task]) -> Task:
+    """The task that joins a language: it is made from the shards, so that it is known to be done when its parts are gone."""
+    shards = tuple(dict.fromkeys(part.inputs[0] for part in parts))
+    return Task(language, shards, {"language": language, "parts": [part.name for part in parts]})
 
 
-def _tokenize_language(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) -> Mapping[str, int]:
-    tokenizer = SentencePieceTokenizer.load(inputs[0])
-    counts = {"documents": 0, "groups": 0, "bytes": 0}
-    current: str | None = None
-    with IndexedWriter(prefix, token_dtype(tokenizer.vocab_size)) as writer, LineageWriter(prefix) as lineage:
-        for document in _documents(inputs[1:]):
-            if current is not None:
-                ends_group = document["group"] != current
-                writer.append([tokenizer.eod if ends_group else tokenizer.file_separator])
-                if ends_group:
-                    writer.end_document()
-            counts["groups"] += document["group"] != current
-            current = document["group"]
-            lineage.write(Origin(writer.num_tokens, document["id"], document["repository"], document["path"], document["licence"]))
-            for ids in _tokens(document.get(_HEADER) or "", document["content"], tokenizer):
-                writer.append(ids)
-            counts["documents"] += 1
-            counts["bytes"] += document["size"]
-        if current is not None:
-            writer.append([tokenizer.eod])
-        return {**counts, "tokens": writer.num_tokens, f"tokens:{parameters['language']}": writer.num_tokens}
-
-
-def _tokens(header: str, content: str, tokenizer: SentencePieceTokenizer) -> Iterator[Sequence[int] | np.ndarray]:
-    """Ids of header and content: "<repo_name>NAME<file_sep>PATH\\n" or "PATH\\n". Text cannot spell a special token, so they are put in."""
-    if header.startswith(_REPOSITORY_NAME):
-        name, _, header = header.removeprefix(_REPOSITORY_NAME).partition(FILE_SEPARATOR)
-        yield [tokenizer.id_of(_REPOSITORY_NAME)]
-        yield tokenizer.encode_array(name)
-        yield [tokenizer.file_separator]
-    yield tokenizer.encode_array(header + content)
-
-
-def _documents(shards: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    for shard in shards:
-        header = (_HEADER,) if _HEADER in schema_of(shard).names else ()  # shards of others, or of an earlier version, have none
-        yield from read_documents(shard, (*_COLUMNS, *header))
+def _join(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) -> Mapping[str, int]:
+    folder = prefix.parent / WORK / _PARTS
+    counts = join_parts([folder / name for name in parameters["parts"]], prefix, parameters)
+    seal(prefix)
+    return {**counts, f"tokens:{parameters['language']}": counts["tokens"]}

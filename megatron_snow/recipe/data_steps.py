@@ -74,7 +74,7 @@ def _tokenize(run: Run, folder: Path, dataset: str) -> str:
     """Grouped shards to tokens/DATASET. A folder without shards gives an empty dataset, which its manifest says."""
     inputs = sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
     model = run.workspace.tokenizer_model if not run.recipe.tokenizer.model else Path(run.recipe.tokenizer.model)
-    counts = datasets.tokenize_shards(inputs, model, run.workspace.tokens(dataset), run.recipe.workers).counts
+    counts = datasets.tokenize_shards(inputs, model, run.workspace.tokens(dataset), run.execution, run.recipe.tokens).counts
     tokens, size = counts.get("tokens", 0), counts.get("bytes", 0)
     return f"{dataset}: {tokens:,} tokens" + (f", {size / tokens:.2f} bytes a token" if tokens else "")
 

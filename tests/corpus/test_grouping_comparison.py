@@ -87,7 +87,7 @@ def test_the_verb_counts_the_tokens_that_tokenization_writes(checkouts: Path, tm
     train_tokenizer(collected, tmp_path / "tokenizer", vocab_size=600, train_bytes=200_000, seed=1)
     model = tmp_path / "tokenizer" / "tokenizer.model"
     group(Corpus(held_out_share=0.0), 1, collected, tmp_path / "grouped", tmp_path / "held")
-    counts = tokenize_shards(shards_in(tmp_path / "grouped"), model, tmp_path / "tokens", workers=1).counts
+    counts = tokenize_shards(shards_in(tmp_path / "grouped"), model, tmp_path / "tokens").counts
     arguments = ["--input", str(tmp_path / "collected"), "--seq-length", "512", "--output", str(tmp_path / "report.json")]
     assert run_verb("compare_groupings", [*arguments, "--tokenizer", str(model), "--file-order", "imports"]) == 0
     report = read_json(tmp_path / "report.json")["groupings"]

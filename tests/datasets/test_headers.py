@@ -69,7 +69,7 @@ def test_a_name_spells_no_token_and_ends_no_line() -> None:
 
 def test_show_batch_shows_the_tokens_of_headers(ungrouped: Path, tmp_path: Path, code_tokenizer: Path) -> None:
     rows = grouped(ungrouped, tmp_path, 1.0, "file")
-    tokenize_shards(shards_in(tmp_path / "grouped"), code_tokenizer, tmp_path / "tokens", workers=1)
+    tokenize_shards(shards_in(tmp_path / "grouped"), code_tokenizer, tmp_path / "tokens")
     phase = Phase("p", (Blend(str(tmp_path / "tokens")),), 51_200, lr=Curve("constant", 0.1))
     data = PhaseData(phase, workspace=Workspace(tmp_path), seq_length=512, samples=100, seed=1)
     printer = BatchPrinter(data, load_tokenizer(code_tokenizer))
@@ -81,7 +81,7 @@ def test_show_batch_shows_the_tokens_of_headers(ungrouped: Path, tmp_path: Path,
 def test_tokens_are_header_and_content_and_lead_back(ungrouped: Path, tmp_path: Path, code_tokenizer: Path) -> None:
     tokenizer = load_tokenizer(code_tokenizer)
     rows = {(row["repository"], row["path"]): row for row in grouped(ungrouped, tmp_path, 0.5)}
-    tokenize_shards(shards_in(tmp_path / "grouped"), code_tokenizer, tmp_path / "tokens", workers=1)
+    tokenize_shards(shards_in(tmp_path / "grouped"), code_tokenizer, tmp_path / "tokens")
     found = {"": 0, "path": 0, "repository": 0}
     for language in ("Python", "C"):
         dataset, lineage = IndexedDataset(tmp_path / "tokens" / language), Lineage(tmp_path / "tokens" / language)

@@ -23,9 +23,9 @@ SEQ = 128
 def workspace(grouped_shards: Path, code_tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """general: all; selected: Python alone; empty: a stage that accepted nothing."""
     workspace = Workspace(tmp_path_factory.mktemp("run"))
-    tokenize_shards(shards_in(grouped_shards), code_tokenizer, workspace.tokens("general"), 1)
-    tokenize_shards([grouped_shards / "Python-00001.parquet"], code_tokenizer, workspace.tokens("selected"), 1)
-    tokenize_shards([], code_tokenizer, workspace.tokens("empty"), 1)
+    tokenize_shards(shards_in(grouped_shards), code_tokenizer, workspace.tokens("general"))
+    tokenize_shards([grouped_shards / "Python-00001.parquet"], code_tokenizer, workspace.tokens("selected"))
+    tokenize_shards([], code_tokenizer, workspace.tokens("empty"))
     return workspace
 
 
@@ -97,7 +97,7 @@ def test_grouping_survives_into_training(
     """Share of neighbouring tokens at a file's end whose next file is of the same repository: near 1 grouped, chance ungrouped."""
     shuffled = Workspace(workspace.root.with_name("ungrouped"))
     _without_groups(grouped_shards, shuffled.corpus("grouped"))
-    tokenize_shards(shards_in(shuffled.corpus("grouped")), code_tokenizer, shuffled.tokens("general"), 1)
+    tokenize_shards(shards_in(shuffled.corpus("grouped")), code_tokenizer, shuffled.tokens("general"))
     phase = Phase("general", (Blend("general"),), tokens=1, lr=Curve("constant", 1.0))
     kept, lost = (
         _same_repository(PhaseData(phase, workspace=place, seq_length=2048, samples=200, seed=1)) for place in (workspace, shuffled)
