@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import signal
 import struct
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +20,7 @@ from hypothesis import strategies as st
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.datasets import IndexedDataset, IndexedWriter, token_dtype
+from megatron_snow.datasets.seals import seal
 
 
 def write(prefix: Path, documents: list[list[int]], dtype: str = "uint16") -> None:
@@ -77,8 +85,12 @@ LIES = {
     "empty": (lambda data: b"", "not an index of Megatron"),
     "cut header": (lambda data: data[:20], "20 bytes, cut inside its header"),
     "version": (_set(9, struct.pack("<Q", 7)), "version 7"),
-    "dtype": (_set(17, b"\x06"), "dtype code 6"),
+    "dtype": (_set(17, b"\x09"), "dtype code 9"),
     "wrong dtype": (_set(17, b"\x04"), "starts at byte"),
+    "old format": (_set(0, b"TNTIDX\0\0"), r"old lazy or cached format \(TNTIDX\)"),
+    "big-endian": (_set(9, struct.pack(">Q", 1)), "big-endian"),
+    "float tokens": (_set(17, b"\x07"), r"its tokens are float32 \(dtype code 7\)"),
+    "multimodal": (lambda data: data + b"\0\1\0", "a multimodal index"),
     "count": (_set(18, struct.pack("<Q", 4)), "bytes where 4 sequences"),
     "huge count": (_set(18, struct.pack("<Q", 2**63)), "bytes where"),
     "cut": (lambda data: data[:-1], "bytes where 3 sequences"),
@@ -112,18 +124,120 @@ def test_a_bin_that_was_cut(prefix: Path) -> None:
         IndexedDataset(prefix)
 
 
-def test_mutated_indices_never_crash(prefix: Path) -> None:
-    """Any byte changed to any value: refused, or read within bounds."""
+def test_lies_far_into_a_long_index(tmp_path: Path) -> None:
+    """Over 2^18 sequences, which are checked by piece: the first of a piece, the last, one within; lengths and marks too."""
+    count = 300_000
+    with IndexedWriter(tmp_path / "x", "uint16") as writer:
+        writer.append_sequences(np.zeros(count, np.uint16), np.ones(count, np.int32))
+    dataset, index = IndexedDataset(tmp_path / "x"), tmp_path / "x.idx"
+    assert dataset.document_ends.tolist() == list(range(1, count + 1))
+    whole, pointers, marks = index.read_bytes(), 34 + 4 * count, 34 + 12 * count
+    for number in (1, 2**18 - 1, 2**18, 2**18 + 1, count - 1):
+        for offset, message in (
+            (34 + 4 * number + 3, "has the length"),
+            (pointers + 8 * number, "starts at byte"),
+            (marks + 8 * number + 7, "marks"),
+        ):
+            index.write_bytes(_set(offset, b"\xff")(whole))
+            with pytest.raises(UserError, match=message) as caught:
+                IndexedDataset(tmp_path / "x")
+            assert message == "marks" or f"sequence {number} " in str(caught.value)
+
+
+def test_empty_documents_have_no_tokens(tmp_path: Path) -> None:
+    write(tmp_path / "x", [[], [1, 2], [], [], [3], []])
+    dataset = IndexedDataset(tmp_path / "x")
+    assert (len(dataset), dataset.num_tokens, dataset.document_ends.tolist()) == (2, 3, [0, 2, 2, 2, 3, 3])
+    write(tmp_path / "none", [[], []])
+    none = IndexedDataset(tmp_path / "none")
+    assert (len(none), none.num_tokens, none.document_ends.tolist(), none.read(0, 0).tolist()) == (0, 0, [0, 0], [])
+
+
+def test_a_document_of_100_megabytes(tmp_path: Path) -> None:
+    tokens = np.arange(50_000_000, dtype=np.uint32).astype(np.uint16)
+    write(tmp_path / "x", [[1], tokens, [2]])  # type: ignore[list-item]
+    dataset = IndexedDataset(tmp_path / "x")
+    assert np.array_equal(dataset[1], tokens)
+    assert dataset.read(50_000_000, 2).tolist() == [int(tokens[-1]), 2]
+
+
+@pytest.mark.parametrize("name", ["x.bin", "x.idx"])
+def test_a_dataset_is_named_without_its_ending(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "x", [[1]])
+    with pytest.raises(UserError, match=r"no such file.*name it without its ending"):
+        IndexedDataset(tmp_path / name)
+
+
+def test_a_seal_tells_another_split_of_the_same_tokens(prefix: Path) -> None:
+    """Structure cannot: a valid .idx of the same .bin, or of a .bin of the same size."""
+    seal(prefix)
+    before = [part.tolist() for part in map(IndexedDataset(prefix).__getitem__, range(3))]
     index = prefix.with_name(prefix.name + ".idx")
-    whole = index.read_bytes()
-    refused = 0
-    for offset in range(len(whole)):
-        for value in (0, 1, 127, 128, 255):
-            index.write_bytes(whole[:offset] + bytes([value]) + whole[offset + 1 :])
-            try:
-                dataset = IndexedDataset(prefix)
-            except UserError:
-                refused += 1
-            else:
-                assert sum(len(dataset[i]) for i in range(len(dataset))) == dataset.num_tokens
-    assert refused > 300
+    write(prefix, [[1, 2], [3, 4], [5, 6]])
+    with pytest.raises(UserError, match=r"C\+\+\.v2\.idx: bytes 0 to 102 not what was sealed; .* delete their old \.seal\.json"):
+        IndexedDataset(prefix)
+    write(prefix, before)
+    assert IndexedDataset(prefix).verify()
+    index.write_bytes(index.read_bytes() + b"\0")
+    with pytest.raises(UserError, match="103 bytes where"):
+        IndexedDataset(prefix)
+
+
+def test_all_is_verified_on_demand(prefix: Path) -> None:
+    assert not IndexedDataset(prefix).verify()
+    prefix.with_name(prefix.name + ".starts.npy").write_bytes(b"starts")
+    seal(prefix)
+    dataset = IndexedDataset(prefix)
+    assert dataset.verify()
+    for suffix in (".bin", ".starts.npy"):
+        path = prefix.with_name(prefix.name + suffix)
+        whole = path.read_bytes()
+        path.write_bytes(_set(3, bytes([whole[3] ^ 1]))(whole))
+        with pytest.raises(UserError, match=rf"\{suffix}: bytes 0 to {len(whole)} not what was sealed"):
+            IndexedDataset(prefix).verify(workers=2)  # opens: of these the size alone is asked
+        path.write_bytes(whole[:-2])
+        with pytest.raises(UserError, match=rf"\{suffix}: {len(whole) - 2} bytes, {len(whole)} bytes when it was sealed"):
+            IndexedDataset(prefix)
+        path.write_bytes(whole)
+
+
+def test_what_was_checked_once_is_checked_again_when_it_changed(prefix: Path) -> None:
+    """Files that lie still are checked once a process; one of another content, size or time is another."""
+    index = prefix.with_name(prefix.name + ".idx")
+    whole, long_ago = index.read_bytes(), time.time() - 100
+    for content, settled, fine in (
+        (whole, True, True),
+        (LIES["pointer"][0](whole), True, False),
+        (whole, False, True),
+        (LIES["pointer"][0](whole), False, False),
+    ):
+        index.write_bytes(content)
+        if settled:
+            long_ago += 1
+            os.utime(index, (long_ago, long_ago))
+        for _ in range(2):
+            with nullcontext() if fine else pytest.raises(UserError, match="starts at byte"):
+                IndexedDataset(prefix)
+
+
+def test_a_bin_that_is_cut_while_it_is_open(tmp_path: Path) -> None:
+    """A page that is gone from under a map ends a process with SIGBUS; a read says what happened."""
+    write(tmp_path / "x", [list(range(20_000))])
+    script = (
+        "import os, sys\nfrom pathlib import Path\nfrom megatron_snow.datasets import IndexedDataset\n"
+        "data = IndexedDataset(Path(sys.argv[1]))\nos.truncate(sys.argv[1] + '.bin', 100)\n"
+        "print(data.tokens[15_000] if sys.argv[2] == 'map' else data.read(15_000, 2))"
+    )
+    ended = {}
+    for how in ("map", "read"):
+        write(tmp_path / "x", [list(range(20_000))])
+        ended[how] = subprocess.run([sys.executable, "-c", script, str(tmp_path / "x"), how], capture_output=True, text=True)
+    assert ended["map"].returncode == -signal.SIGBUS  # what `read` saves from
+    assert ended["read"].returncode == 1
+    assert "x.bin: cut from 40000 to 100 bytes while it was read" in ended["read"].stderr
+
+
+def test_a_dataset_goes_to_another_process_by_name(prefix: Path) -> None:
+    sent = pickle.dumps(IndexedDataset(prefix))
+    assert len(sent) < 300
+    assert pickle.loads(sent)[0].tolist() == [1, 2, 3]
