@@ -35,6 +35,7 @@ VERBS = (
     "convert_from_hf",
     "evaluate",
     "report",
+    "show_blend",
     "show_batch",
     "doctor",
 )

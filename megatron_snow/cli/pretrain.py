@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     add_recipe_arguments(parser)
     parser.add_argument("--until-phase", metavar="NAME", help="stop at the end of this phase")
-    parser.add_argument("--check", action="store_true", help="check recipe and data, print one line and exit")
+    parser.add_argument("--check", action="store_true", help="check recipe and data, print one line and what each phase reads, and exit")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -43,8 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
         if speaks_for_machine():
             raise
         fall_silent()
+    if os.environ.get("RANK", "0") == "0":
+        print(*([prepared] if arguments.check else []), *prepared.mixtures, sep="\n", flush=True)
     if arguments.check:
-        print(prepared)
         return 0
     last = prepared.done
     if not prepared.is_done:

@@ -185,8 +185,8 @@ class Blend:
 
     dataset: str  # a folder below the workspace's tokens/ ("general", "selected", "synthetic") or a path
     share: float = 1.0  # of what the budgets leave of the phase, relative to the other shares
-    tokens: int = 0  # a budget in place of a share: so many different tokens of it, the same in every pass (0: all, where epochs is given) ...
-    epochs: float = 0.0  # ... are read so many times (12.5 B x 4, paper 2.3); 0: once, where tokens is given
+    tokens: int = 0  # a budget in place of a share: so many different tokens of it, the same in every pass, are read ...
+    epochs: float = 0.0  # ... so many times (12.5 B x 4, paper 2.3). 0 tokens: all; 0 epochs: once; both 0: by share
 
     @property
     def has_budget(self) -> bool:

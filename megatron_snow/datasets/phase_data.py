@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,12 +12,10 @@ from megatron_snow.common.errors import UserError
 from megatron_snow.config import Phase, Workspace
 from megatron_snow.datasets.blends import BlendOrder
 from megatron_snow.datasets.indexed import IndexedDataset
-from megatron_snow.datasets.mixture import MANY_EPOCHS, Part, Portion, solve
+from megatron_snow.datasets.mixture import Part, Portion, solve
 from megatron_snow.datasets.order import Span
 from megatron_snow.datasets.sources import Passes, Source, choose_subset, name_of, open_sources
 from megatron_snow.tokenizers import Tokenizer
-
-_log = logging.getLogger(__name__)
 
 PADDING = -1  # in place of the number of a document
 
@@ -47,7 +44,7 @@ class PhaseData:
         a sequence of a dataset by others are told apart by their end-of-document tokens.
         """
         self.phase, self.seq_length, self._samples, self._tokenizer = phase, seq_length, samples, tokenizer
-        files = open_sources(phase, workspace, seq_length + 1)
+        files, self.notes = open_sources(phase, workspace, seq_length + 1)
         parts = [Part(blend, data.prefix.name, data.num_tokens) for blend, data in files]
         portions = solve(phase, parts, seq_length + 1)
         read = [(part, data, portion) for part, (_, data), portion in zip(parts, files, portions) if portion.share > 0]
@@ -55,9 +52,6 @@ class PhaseData:
         self._shares = [portion.share for _, _, portion in read]
         self._blend = BlendOrder(self._shares, samples)
         self.sources = tuple(self._source(*each) for each in zip(read, self._passes))
-        for source in self.sources:
-            if source.epochs > MANY_EPOCHS:
-                _log.warning("phase %s: %s has %d tokens, read %.1f times", phase.name, source.name, source.different, source.epochs)
 
     def _passes_of(self, part: Part, data: IndexedDataset, portion: Portion, seed: int) -> Passes:
         name = name_of(part.blend, data)

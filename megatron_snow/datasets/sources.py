@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -16,12 +15,9 @@ from megatron_snow.common.files import beside
 from megatron_snow.common.records import MANIFEST
 from megatron_snow.config import Blend, Phase, Workspace
 from megatron_snow.datasets.indexed import IndexedDataset
+from megatron_snow.datasets.lineage import STARTS
 from megatron_snow.datasets.order import SequenceOrder, Subset, derive_key, samples_per_epoch, subset_of
 from megatron_snow.datasets.sample_index import SampleIndex
-
-_log = logging.getLogger(__name__)
-
-STARTS = ".starts.npy"  # beside a dataset of grouped files: where each file begins, int64[files] in tokens
 
 # Passes that are shuffled together (`joint`) are rounded as Megatron does it: a last pass of which less is read is shuffled by itself.
 _WHOLE_PASS = 0.8
@@ -61,19 +57,23 @@ def dataset_prefixes(path: Path) -> list[Path]:
     return sorted(index.with_name(index.name.removesuffix(".idx")) for index in path.glob("*.idx") if not index.name.startswith("."))
 
 
-def open_sources(phase: Phase, workspace: Workspace, least: int) -> list[tuple[Blend, IndexedDataset]]:
-    """The files of the phase's datasets that hold `least` tokens, one sample; UserError where one is missing or none is left."""
+def open_sources(phase: Phase, workspace: Workspace, least: int) -> tuple[list[tuple[Blend, IndexedDataset]], list[str]]:
+    """The files of the phase's datasets that hold `least` tokens, one sample, and a line for each that is left out or empty.
+
+    UserError where one is missing or none is left.
+    """
     key, names = f"phases.{phase.name}.data", ", ".join(blend.dataset for blend in phase.data)
-    files = [(blend, IndexedDataset(prefix)) for blend in phase.data for prefix in _prefixes(key, blend, workspace)]
+    prefixes = {blend: _prefixes(key, blend, workspace) for blend in phase.data}
+    files = [(blend, IndexedDataset(prefix)) for blend, found in prefixes.items() for prefix in found]
     if not files:
         raise UserError(f"{key}: no tokens in {names}; run the stages that make them, or name another dataset")
     kept = [(blend, file) for blend, file in files if file.num_tokens >= least]
-    for blend, file in files:
-        if file.num_tokens < least:
-            _log.warning("%s: %s has %d tokens, under one sample of %d; left out", key, name_of(blend, file), file.num_tokens, least)
+    notes = [f"{blend.dataset} is empty; the others take its share" for blend, found in prefixes.items() if not found]
+    short = [(name_of(blend, file), file.num_tokens) for blend, file in files if file.num_tokens < least]
+    notes += [f"{name} has {tokens:,} tokens, under one sample of {least:,}; left out" for name, tokens in short]
     if not kept:
         raise UserError(f"{key}: no source has the {least} tokens of one sample; give more data or lower seq_length")
-    return kept
+    return kept, notes
 
 
 def name_of(blend: Blend, data: IndexedDataset) -> str:
@@ -86,8 +86,6 @@ def _prefixes(key: str, blend: Blend, workspace: Workspace) -> list[Path]:
     found = dataset_prefixes(path)
     if not found and not (path / MANIFEST).is_file():
         raise UserError(f"{key}: dataset {blend.dataset}: no .idx in {path}; run the stage that makes it first")
-    if not found:
-        _log.warning("%s: dataset %s is empty (%s has no tokens); the others take its share", key, blend.dataset, path)
     return found
 
 

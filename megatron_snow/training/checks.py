@@ -55,6 +55,12 @@ def check_evaluation(recipe: Recipe, workspace: Workspace, command: str) -> None
 
 
 def _check_vocabulary(data: IndexedDataset, vocab_size: int, command: str) -> None:
+    highest = int(np.iinfo(data.dtype).max)
+    if vocab_size - 1 > highest:
+        raise UserError(
+            f"{data.prefix}.idx: tokens of {data.dtype} hold no id over {highest:,}, tokenizer.vocab_size is {vocab_size:,}; "
+            f"it was made with another tokenizer: make it again with `{command}`, or set tokenizer.vocab_size"
+        )
     blocks = max(1, min(_LOOKED_AT // _BLOCK, -(-data.num_tokens // _BLOCK)))
     for first in np.linspace(0, max(0, data.num_tokens - _BLOCK), blocks, dtype=np.int64):
         tokens = data.read(int(first), min(_BLOCK, data.num_tokens))

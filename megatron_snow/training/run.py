@@ -7,8 +7,9 @@ from pathlib import Path
 
 from megatron_snow.checkpoint import CheckpointStore
 from megatron_snow.config import Recipe, Workspace
+from megatron_snow.datasets.mixture_table import describe_mixture
 from megatron_snow.training.checks import check_datasets, check_evaluation, check_tokenizer
-from megatron_snow.training.data import data_workspace
+from megatron_snow.training.data import data_workspace, open_phase
 from megatron_snow.training.phases import Plan
 from megatron_snow.training.resume import check_unchanged
 
@@ -24,6 +25,7 @@ class Run:
     plan: Plan
     done: int  # steps of the newest checkpoint
     last_step: int  # to be done now
+    mixtures: tuple[str, ...] = ()  # what the phases that are still to be done read of each source, as text
 
     @property
     def store(self) -> CheckpointStore:
@@ -52,12 +54,14 @@ def prepare(recipe: Recipe, workspace: Workspace, *, until_phase: str | None = N
     run = Run(recipe, workspace, data, tokenizer, plan, 0, last_step)
     newest = run.store.newest()
     done = newest.step if newest else 0
+    mixtures: tuple[str, ...] = ()
     if done < last_step:
         # Datasets first: where nothing was made yet, its message says more than the tokenizer's.
-        blends = [blend.dataset for planned in plan.between(done + 1, last_step) for blend in planned.phase.data]
-        check_datasets(dict.fromkeys(blends), recipe, data, command)
+        phases = plan.between(done + 1, last_step)
+        check_datasets(dict.fromkeys(blend.dataset for planned in phases for blend in planned.phase.data), recipe, data, command)
         check_tokenizer(tokenizer, recipe, command)
+        mixtures = tuple(describe_mixture(open_phase(planned, recipe, data)) for planned in phases)
         check_evaluation(recipe, data, command)
     if newest:  # also when nothing is left to do: a finished run of another recipe is not this recipe's
         check_unchanged(recipe, newest, data, tokenizer)
-    return Run(recipe, workspace, data, tokenizer, plan, done, last_step)
+    return Run(recipe, workspace, data, tokenizer, plan, done, last_step, mixtures)

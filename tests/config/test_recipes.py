@@ -32,9 +32,10 @@ def test_the_paper_run_has_the_papers_numbers() -> None:
     assert tokens_per_step == 4_194_304
     assert (general.tokens, general.lr.shape, general.lr.peak, general.lr.final) == (500e9, "cosine", 5.3e-4, 5.3e-5)
     assert general.lr.warmup_tokens == 600 * tokens_per_step
-    assert (continued.tokens, continued.lr.shape, continued.lr.peak, continued.lr.final) == (50e9, "linear", 5.3e-4, 0.0)
+    assert (continued.horizon, continued.lr.shape, continued.lr.peak, continued.lr.final) == (50e9, "linear", 5.3e-4, 0.0)
+    assert (continued.data[0].tokens, continued.data[0].epochs) == (12.5e9, 4)
     assert continued.lr.warmup_tokens == 1000 * tokens_per_step
-    assert recipe.annotator.select_tokens * 4 == continued.tokens
+    assert recipe.annotator.select_tokens * 4 == continued.horizon
     assert (enhanced.tokens, enhanced.languages) == (5e9, {"Python": 0.5})
 
 
@@ -56,6 +57,14 @@ def problems_of(*overrides: str) -> str:
         ("phases.general.lr.warmup_tokens=9999999", "phases.general.lr.warmup_tokens: 9999999 is not below the horizon"),
         ("phases.general.tokens=true", "True is not a whole number"),
         ("phases.enhanced.languages={Python: 0.9, C: 0.3}", "together at most 1"),
+        ("phases.general.tokens=0", "phases.general.tokens: none given, and general has no budget of tokens to take its place"),
+        ("phases.general.data.0.tokens=1000", "phases.general.tokens: 2,097,152, but the budgets make general 1,000 = 1,000; leave it out"),
+        ("phases.enhanced.data.0={dataset: seeds, tokens: 100_000, epochs: 4}", "seeds 100,000 x 4 = 400,000 leave nothing for selected"),
+        ("phases.enhanced.data.0.tokens=1", "phases.enhanced.data[0].share: 0.5, and synthetic has a budget"),
+        ("phases.enhanced.data.0.share=0", "phases.enhanced.data[0].share: 0.0: every share must be above 0; leave synthetic out"),
+        ("phases.enhanced.data.0.dataset=selected", "phases.enhanced.data: selected is named twice; add its shares up"),
+        ("phases.general.fim={rate: 1.5}", "phases.general.fim.rate: 1.5 is not in [0, 1]"),
+        ("phases.general.packing=bestfit", "'bestfit' is not one of concatenate, best_fit; did you mean best_fit?"),
         ("phases.nosuch.tokens=1", "no item 'nosuch'; there are general, continued, enhanced"),
         ("seed", "expected key=value"),
         ("seed.deep=1", "seed is the value 1234"),
@@ -63,6 +72,13 @@ def problems_of(*overrides: str) -> str:
 )
 def test_each_mistake_has_a_message(override: str, message: str) -> None:
     assert message in problems_of(override)
+
+
+def test_a_horizon_that_is_left_out_is_the_sum_of_the_budgets() -> None:
+    budgets = "[{dataset: general, tokens: 160_000, epochs: 4}, {dataset: synthetic, tokens: 15_360}]"
+    recipe = load_recipe(TINY, [f"phases.continued.data={budgets}", "phases.continued.tokens=0"])
+    assert recipe.phases[1].horizon == 655_360
+    assert recipe.steps(recipe.phases[1]) == 40
 
 
 def test_all_problems_come_at_once() -> None:
