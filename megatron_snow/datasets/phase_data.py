@@ -48,10 +48,10 @@ class PhaseData:
         parts = [Part(blend, data.prefix.name, data.num_tokens) for blend, data in files]
         portions = solve(phase, parts, seq_length + 1)
         read = [(part, data, portion) for part, (_, data), portion in zip(parts, files, portions) if portion.share > 0]
-        self._passes = [self._passes_of(part, data, portion, seed) for part, data, portion in read]
+        self.passes = [self._passes_of(part, data, portion, seed) for part, data, portion in read]
         self._shares = [portion.share for _, _, portion in read]
-        self._blend = BlendOrder(self._shares, samples)
-        self.sources = tuple(self._source(*each) for each in zip(read, self._passes))
+        self.blend = BlendOrder(self._shares, samples)
+        self.sources = tuple(self._source(*each) for each in zip(read, self.passes))
 
     def _passes_of(self, part: Part, data: IndexedDataset, portion: Portion, seed: int) -> Passes:
         name = name_of(part.blend, data)
@@ -75,16 +75,16 @@ class PhaseData:
     def locate(self, i: int) -> tuple[Source, int, int]:
         """(source, round from 0, position in it) of sample i. A round is an epoch, the first one several with `repeat: joint`."""
         source, number = self._number(i)
-        return (self.sources[source], *self._passes[source].place(number))
+        return (self.sources[source], *self.passes[source].place(number))
 
     def passes_of(self, i: int) -> Passes:
         """The passes of the source of sample i."""
-        return self._passes[self._number(i)[0]]
+        return self.passes[self._number(i)[0]]
 
     def spans(self, i: int) -> list[Span]:
         """Where in its source's .bin the tokens of sample i lie."""
         source, number = self._number(i)
-        passes = self._passes[source]
+        passes = self.passes[source]
         of_round, position = passes.place(number)
         return passes.index(of_round).spans(position)
 
@@ -94,8 +94,8 @@ class PhaseData:
         tokens = np.empty((len(rows), self.seq_length + 1), np.int64)
         begins = np.zeros(tokens.shape, bool)
         padding = []
-        for row, (source, number) in enumerate(zip(*map(np.ndarray.tolist, self._blend.at(rows)))):
-            passes = self._passes[source]
+        for row, (source, number) in enumerate(zip(*map(np.ndarray.tolist, self.blend.at(rows)))):
+            passes = self.passes[source]
             of_round, position = passes.place(number)
             index = passes.index(of_round)
             count = index.read(position, tokens[row])
@@ -116,7 +116,7 @@ class PhaseData:
     def _number(self, i: int) -> tuple[int, int]:
         """(source, how many samples it gave before) of sample i."""
         self._check([i])
-        sources, numbers = self._blend.at([i])
+        sources, numbers = self.blend.at([i])
         return int(sources[0]), int(numbers[0])
 
     def _check(self, rows: Sequence[int]) -> None:
