@@ -13,7 +13,8 @@ import sentencepiece
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import write_json
-from megatron_snow.tokenizers.sentencepiece_tokenizer import SPACE_MARK, SentencePieceTokenizer
+from megatron_snow.tokenizers.sentencepiece_tokenizer import SentencePieceTokenizer
+from megatron_snow.tokenizers.tokenizer import SPACE_MARK
 
 
 def write_huggingface_tokenizer(model_path: Path, folder: Path) -> None:

@@ -13,11 +13,7 @@ from numpy.typing import NDArray
 
 from megatron_snow.common.checksums import bytes_digest
 from megatron_snow.common.errors import UserError
-from megatron_snow.tokenizers.tokenizer import ALIASES, END_OF_DOCUMENT, SPECIAL_TOKENS, Tokenizer
-
-# SentencePiece writes a space as this character. A text that holds the character itself would come
-# back with a space in its place; here it is spelled in its three bytes.
-SPACE_MARK = "\u2581"
+from megatron_snow.tokenizers.tokenizer import ALIASES, END_OF_DOCUMENT, SPACE_MARK, SPECIAL_TOKENS, Tokenizer
 
 # Two messages of a ModelProto, one after the other, are read as one, and the later value holds:
 # normalizer_spec (field 3) { add_dummy_prefix (field 3): false }. We put the space before a text ourselves, so that

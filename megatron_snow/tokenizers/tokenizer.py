@@ -35,11 +35,18 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     FIM_PAD: ("<|fim_pad|>", "<fim-pad>"),
 }
 
+# SentencePiece writes a space as this character. A text that holds the character itself would come
+# back with a space in its place; such a text has it spelled in its three bytes.
+SPACE_MARK = "\u2581"
+
 # The ids of many texts: int32[total], and where each text ends, int64[texts].
 Batch = tuple[NDArray[np.int32], NDArray[np.int64]]
 
-# What `lossless` tries: letters that normal forms change, blanks at both ends, the mark that SentencePiece writes for a space.
-_PROBES = ("a", " a ", "\t\n  \r\n", "e\u0301 \ufb01 \u2460 \u212b", "\u00a0\u3000\x85\x00", "\u2581", "", "\U0001f600")
+# What `keeps_text` tries: blanks at both ends, letters that normal forms change, the mark for a space, and every byte that UTF-8 has.
+_PROBES = (
+    *("", "a", " a ", "\t\n  \r\n", "e\u0301 \ufb01 \u2460 \u212b", "\u00a0\u3000\x85", SPACE_MARK, "\u2126\u0344 A\u030a"),
+    "".join(map(chr, (*range(0x800), *range(0x800, 0xD800, 0x400), *range(0xE000, 0x110000, 0x1000)))),
+)
 
 
 class Tokenizer(ABC):
@@ -63,7 +70,7 @@ class Tokenizer(ABC):
     @property
     @abstractmethod
     def byte_ids(self) -> Sequence[int]:
-        """The id of each of the 256 bytes; empty where the vocabulary has none."""
+        """The id of each of the 256 bytes, -1 where the vocabulary lacks it; empty where it has none."""
 
     @abstractmethod
     def save(self, folder: Path) -> Path:
@@ -93,7 +100,7 @@ class Tokenizer(ABC):
         self.engine, self.engine_reason, self._encode_batch = name, reason, encode_batch
 
     def decode_bytes(self, ids: Sequence[int] | NDArray[np.integer]) -> bytes:
-        """What ids spell; special tokens spell nothing. `lossless` says when this gives back exactly what was encoded.
+        """What ids spell; special tokens spell nothing. `keeps_text` and `keeps_bytes` say when it is exactly what was encoded.
 
         Of a vocabulary with a `prefix` (Llama-2) one is taken from the start, as encode puts one there: of ids
         from the middle of a text a space at their start is lost.
@@ -105,19 +112,23 @@ class Tokenizer(ABC):
         return b"".join([self._texts[token] for token in numbers]).removeprefix(self.prefix.encode())
 
     def decode(self, ids: Sequence[int] | NDArray[np.integer]) -> str:
-        """The text of ids; decode(encode(text)) == text where `lossless`. What is not UTF-8 (a character cut in two) shows as U+FFFD."""
+        """The text of ids; decode(encode(text)) == text where `keeps_text`. What is not UTF-8 (a character cut in two) shows as U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", "replace")
 
     @cached_property
-    def lossless(self) -> bool:
-        """Whether decode_bytes(encode(x)) == x for any bytes x.
+    def keeps_text(self) -> bool:
+        """Whether decode(encode(text)) == text for any text.
 
-        So it is for what tools/train_tokenizer.py makes, Llama-2, GPT-2 and StarCoder. Not for a vocabulary
-        that normalises (Qwen2: NFC, T5: NFKC) or lacks bytes: normal text comes back, other text comes back changed.
+        So it is for what tools/train_tokenizer.py makes, GPT-2, Llama-2, Llama-3 and DeepSeek-Coder. Qwen2 gives the NFC form
+        back; StarCoder2 lacks the byte 0xF1, with which U+40000 to U+7FFFF begin (nothing is assigned there), and drops it.
+        Both are in the ids of their makers.
         """
-        if not self.byte_ids:
-            return False
         return all(self.decode(self.encode(text)) == text for text in _PROBES)
+
+    @property
+    def keeps_bytes(self) -> bool:
+        """Whether decode_bytes(encode(data)) == data for any bytes: it keeps text, and has an id for each byte."""
+        return self.keeps_text and len(self.byte_ids) == 256 and min(self.byte_ids) >= 0
 
     def id_of(self, piece: str) -> int:
         """The id of a special token, by our name or the vocabulary's own; UserError where it has none."""
@@ -149,9 +160,14 @@ class Tokenizer(ABC):
             yield self.prefix + part if number == 0 else part, number % 2 == 0
 
     def _spell(self, part: str) -> NDArray[np.int32]:
-        if not self.byte_ids:
-            raise UserError(f"{self.path}: a vocabulary without bytes cannot encode what is not UTF-8; use one of tools/train_tokenizer.py")
-        return np.array([self.byte_ids[byte] for byte in part.encode("utf-8", "surrogateescape")], np.int32)
+        data = part.encode("utf-8", "surrogateescape")
+        ids = np.array([self.byte_ids[byte] if self.byte_ids else -1 for byte in data], np.int32)
+        if ids.min() < 0:
+            raise UserError(
+                f"{self.path}: this vocabulary has no byte 0x{data[ids.argmin()]:02X}, so what is not UTF-8 has no ids; "
+                "leave the text out or use a tokenizer of tools/train_tokenizer.py"
+            )
+        return ids
 
 
 def _as_text(text: str | bytes) -> tuple[str, bool]:

@@ -42,7 +42,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
         load_tokenizer(tmp_path / "none.model")
 
 
-@pytest.mark.parametrize("content", [b"", b"import os\n", b"\x00" * 1000, b"{}"])
+@pytest.mark.parametrize("content", [b"", b"import os\n", b"\x00" * 1000])
 def test_a_file_that_is_no_model(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "tokenizer.model"
     path.write_bytes(content)
