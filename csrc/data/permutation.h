@@ -5,7 +5,7 @@
 #include "abi.h"
 
 constexpr int kRounds = 8;
-constexpr int kLanes = 128;  // positions at once: 2 KB of halves
+constexpr int kLanes = 128;  // positions at once: 1 KB of halves
 
 struct Permutation {
     uint64_t count, left_size, right_size;
@@ -20,7 +20,7 @@ MSNOW_INLINE uint32_t permutation_hash(uint32_t half, uint32_t key, uint64_t siz
     return static_cast<uint32_t>((x ^ (x >> 16)) * size >> 32);
 }
 
-// (a + b) mod size of a, b < size; the sum may pass 2^32.
+// (a + b) mod size of a, b < size; their sum may pass 2^32.
 MSNOW_INLINE uint32_t add_modulo(uint32_t a, uint32_t b, uint32_t size) {
     const uint32_t gap = size - b;
     return a >= gap ? a - gap : a + b;
@@ -28,7 +28,7 @@ MSNOW_INLINE uint32_t add_modulo(uint32_t a, uint32_t b, uint32_t size) {
 
 MSNOW_INLINE uint32_t subtract_modulo(uint32_t a, uint32_t b, uint32_t size) { return a >= b ? a - b : a + (size - b); }
 
-MSNOW_INLINE void permute_halves(const Permutation& order, uint32_t* left, uint32_t* right, int lanes) {
+MSNOW_INLINE void feistel(const Permutation& order, uint32_t* left, uint32_t* right, int lanes) {
     const uint32_t left_size = static_cast<uint32_t>(order.left_size), right_size = static_cast<uint32_t>(order.right_size);
     for (int round = 0; round < kRounds; round += 2) {
         const uint32_t first = order.keys[round], second = order.keys[round + 1];
@@ -37,7 +37,7 @@ MSNOW_INLINE void permute_halves(const Permutation& order, uint32_t* left, uint3
     }
 }
 
-MSNOW_INLINE void permute_halves_back(const Permutation& order, uint32_t* left, uint32_t* right, int lanes) {
+MSNOW_INLINE void feistel_back(const Permutation& order, uint32_t* left, uint32_t* right, int lanes) {
     const uint32_t left_size = static_cast<uint32_t>(order.left_size), right_size = static_cast<uint32_t>(order.right_size);
     for (int round = kRounds - 2; round >= 0; round -= 2) {
         const uint32_t first = order.keys[round], second = order.keys[round + 1];
@@ -46,29 +46,23 @@ MSNOW_INLINE void permute_halves_back(const Permutation& order, uint32_t* left, 
     }
 }
 
+// x[i] = what stands at position x[i], or with `back` where x[i] stands; at most kLanes of them, each below count.
 template <bool back>
-MSNOW_INLINE uint64_t permute_one(const Permutation& order, uint64_t x) {
-    do {
-        uint32_t left = static_cast<uint32_t>(x / order.right_size), right = static_cast<uint32_t>(x % order.right_size);
-        if (back) permute_halves_back(order, &left, &right, 1);
-        else permute_halves(order, &left, &right, 1);
-        x = left * order.right_size + right;
-    } while (x >= order.count);
-    return x;
-}
-
-// values[i] of position first + i, at most kLanes of them.
-MSNOW_INLINE void permute_run(const Permutation& order, uint64_t first, int lanes, uint64_t* values) {
+MSNOW_INLINE void permute(const Permutation& order, uint64_t* x, int lanes) {
     uint32_t left[kLanes], right[kLanes];
-    const uint64_t row = first / order.right_size;
     for (int i = 0; i < lanes; ++i) {
-        const uint64_t column = first - row * order.right_size + i;
-        const uint64_t over = column / order.right_size;
-        left[i] = static_cast<uint32_t>(row + over);
-        right[i] = static_cast<uint32_t>(column - over * order.right_size);
+        left[i] = static_cast<uint32_t>(x[i] / order.right_size);
+        right[i] = static_cast<uint32_t>(x[i] - left[i] * order.right_size);
     }
-    permute_halves(order, left, right, lanes);
-    for (int i = 0; i < lanes; ++i) values[i] = left[i] * order.right_size + right[i];
-    for (int i = 0; i < lanes; ++i)
-        if (values[i] >= order.count) values[i] = permute_one<false>(order, values[i]);
+    if (back) feistel_back(order, left, right, lanes);
+    else feistel(order, left, right, lanes);
+    for (int i = 0; i < lanes; ++i) {
+        x[i] = left[i] * order.right_size + right[i];
+        while (x[i] >= order.count) {
+            uint32_t one = static_cast<uint32_t>(x[i] / order.right_size), other = static_cast<uint32_t>(x[i] - one * order.right_size);
+            if (back) feistel_back(order, &one, &other, 1);
+            else feistel(order, &one, &other, 1);
+            x[i] = one * order.right_size + other;
+        }
+    }
 }
