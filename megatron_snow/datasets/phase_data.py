@@ -91,22 +91,30 @@ class PhaseData:
     def read(self, rows: Sequence[int]) -> Batch:
         """The samples with these numbers."""
         self._check(rows)
-        tokens = np.empty((len(rows), self.seq_length + 1), np.int64)
-        begins = np.zeros(tokens.shape, bool)
-        padding = []
+        shape = len(rows), self.seq_length + 1
+        batch = Batch(np.empty(shape, np.int64), np.empty(shape, np.int32))
+        parts: dict[tuple[int, int], list[tuple[int, int]]] = {}  # (source, round) -> (row, position in the round)
         for row, (source, number) in enumerate(zip(*map(np.ndarray.tolist, self.blend.at(rows)))):
-            passes = self.passes[source]
-            of_round, position = passes.place(number)
-            index = passes.index(of_round)
-            count = index.read(position, tokens[row])
-            _mark_documents(begins[row], index.spans(position), passes.starts)
-            if passes.starts is None and self._tokenizer is not None:
-                begins[row, 1:count] |= tokens[row, : count - 1] == self._tokenizer.eod
-            if count <= self.seq_length:
-                padding.append((row, count))
-        segments = np.cumsum(begins, axis=1, dtype=np.int32) - 1
-        for row, count in padding:
-            tokens[row, count:], segments[row, count:] = self._eod(), PADDING
+            of_round, position = self.passes[source].place(number)
+            parts.setdefault((source, of_round), []).append((row, position))
+        for (source, of_round), places in parts.items():
+            mine, positions = zip(*places)
+            part = self._read(self.passes[source], of_round, positions)
+            if len(parts) == 1:
+                return part
+            batch.tokens[list(mine)], batch.segments[list(mine)] = part.tokens, part.segments
+        return batch
+
+    def _read(self, passes: Passes, of_round: int, positions: Sequence[int]) -> Batch:
+        """Samples of one round of a source."""
+        index, shape = passes.index(of_round), (len(positions), self.seq_length + 1)
+        tokens, segments = np.empty(shape, np.int64), np.empty(shape, np.int32)
+        filled = index.read_rows(positions, tokens)
+        index.segments(positions, passes.starts, segments)
+        if filled.min() < shape[1]:
+            tokens[segments == PADDING] = self._eod()
+        if not passes.has_starts and self._tokenizer is not None:
+            _split_at(self._tokenizer.eod, tokens, segments)
         return Batch(tokens, segments)
 
     def sample(self, i: int) -> NDArray[np.int64]:
@@ -130,12 +138,8 @@ class PhaseData:
         return self._tokenizer.eod
 
 
-def _mark_documents(begins: NDArray[np.bool_], spans: Sequence[Span], starts: np.ndarray | None) -> None:
-    """Mark where documents begin in one sample."""
-    offset = 0
-    for span in spans:
-        begins[offset] = True
-        if starts is not None:
-            inside = starts[slice(*np.searchsorted(starts, (span.first_token, span.first_token + span.count)))]
-            begins[inside - (span.first_token - offset)] = True
-        offset += span.count
+def _split_at(eod: int, tokens: NDArray[np.int64], segments: NDArray[np.int32]) -> None:
+    """Number documents anew, those that an end-of-document parts included."""
+    begins = np.diff(segments, axis=1, prepend=-1) > 0
+    begins[:, 1:] |= tokens[:, :-1] == eod
+    segments[:] = np.where(segments == PADDING, PADDING, np.cumsum(begins, axis=1, dtype=np.int32) - 1)

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.files import beside
@@ -16,11 +17,12 @@ from megatron_snow.common.records import MANIFEST
 from megatron_snow.config import Blend, Phase, Workspace
 from megatron_snow.datasets.indexed import IndexedDataset
 from megatron_snow.datasets.lineage import STARTS
-from megatron_snow.datasets.order import SequenceOrder, Subset, derive_key, samples_per_epoch, subset_of
+from megatron_snow.datasets.order import BLOCK, SequenceOrder, Subset, derive_key, samples_per_epoch, subset_of
 from megatron_snow.datasets.sample_index import SampleIndex
 
 # Passes that are shuffled together (`joint`) are rounded as Megatron does it: a last pass of which less is read is shuffled by itself.
 _WHOLE_PASS = 0.8
+_REMEDY = "make the dataset again with tools/preprocess_data.py"
 _DRAWS = 16  # of a budget's subset, where documents are large beside it: the first that is not over it by ...
 _OVER = 0.05
 
@@ -163,15 +165,24 @@ class Passes:
         return self._open[number]
 
     @cached_property
-    def starts(self) -> np.ndarray | None:
-        """Where each file begins in the .bin, int64[files]; None where the dataset does not say."""
+    def has_starts(self) -> bool:
+        """Whether the dataset says where its files begin."""
+        return beside(self.data.prefix, STARTS).is_file()
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """Where each file begins in the .bin, in tokens; none where the dataset does not say."""
         path = beside(self.data.prefix, STARTS)
-        if not path.is_file():
-            return None
+        if not self.has_starts:
+            return np.zeros(0, np.int64)
         try:
             starts = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         except (ValueError, EOFError) as error:
-            raise UserError(f"{path}: not an array of NumPy ({error}); make the dataset again with tools/preprocess_data.py") from error
+            raise UserError(f"{path}: not an array of NumPy ({error}); {_REMEDY}") from error
         if starts.dtype != np.int64 or starts.ndim != 1:
-            raise UserError(f"{path}: {starts.dtype}{list(starts.shape)} where int64[files] belongs; make the dataset again")
+            raise UserError(f"{path}: {starts.dtype}{list(starts.shape)} where int64[files] belongs; {_REMEDY}")
+        for first in range(0, len(starts), BLOCK):
+            block = starts[first : first + BLOCK + 1]
+            if (np.diff(block) < 0).any() or block[0] < 0 or block[-1] > self.data.num_tokens:
+                raise UserError(f"{path}: its files do not follow each other within the {self.data.num_tokens:,} tokens; {_REMEDY}")
         return starts
