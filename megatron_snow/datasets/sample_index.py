@@ -69,21 +69,21 @@ class SampleIndex:
         self, data: IndexedDataset, sequences: SequenceOrder, index: Index, seq_length: int, key: int, again: Callable[[], SampleIndex]
     ) -> None:
         self.seq_length, self.tokens, self.path, self.built = seq_length, index.tokens, index.path, index.built
-        self._data, self._sequences, self._rows, self._firsts, self._again = data, sequences, index.rows, index.firsts, again
-        self._order = Permutation(len(index.rows) if index.firsts is None else len(index.firsts) - 1, derive_key("samples", key))
+        self._data, self.sequences, self.rows, self.firsts, self._again = data, sequences, index.rows, index.firsts, again
+        self.order = Permutation(len(index.rows) if index.firsts is None else len(index.firsts) - 1, derive_key("samples", key))
         self._native = _Native(
-            self._order.native, sequences.native, pointer(data.sequence_lengths), pointer(data.sequence_pointers), len(data),
-            pointer(data.tokens), data.num_tokens, data.dtype.itemsize, _CODES[data.dtype], pointer(self._rows),
-            None if index.firsts is None else pointer(index.firsts), self._rows.itemsize == 8, seq_length + 1,
+            self.order.native, sequences.native, pointer(data.sequence_lengths), pointer(data.sequence_pointers), len(data),
+            pointer(data.tokens), data.num_tokens, data.dtype.itemsize, _CODES[data.dtype], pointer(self.rows),
+            None if index.firsts is None else pointer(index.firsts), self.rows.itemsize == 8, seq_length + 1,
         )  # fmt: skip
 
     def __len__(self) -> int:
-        return self._order.count
+        return self.order.count
 
     @property
     def padding_share(self) -> float:
         """Part of the samples' places that hold no token, from 0 to 1; 0 where they are not packed."""
-        return 0.0 if self._firsts is None or not len(self) else 1 - self.tokens / (len(self) * (self.seq_length + 1))
+        return 0.0 if self.firsts is None or not len(self) else 1 - self.tokens / (len(self) * (self.seq_length + 1))
 
     def spans(self, k: int) -> list[Span]:
         """Where in the .bin the tokens of sample k lie: seq_length + 1 of them, or fewer if packed. IndexError outside of range(len)."""
@@ -160,7 +160,7 @@ class SampleIndex:
 
     def _spans(self, k: int) -> Iterator[Span]:
         """In Python, where csrc/data is not built."""
-        number, missing = self._order(k), self.seq_length + 1
+        number, missing = self.order(k), self.seq_length + 1
         for sequence, offset in self._pieces(number):
             if sequence >= len(self._data) or offset > self._data.sequence_lengths[sequence]:
                 raise self._mismatch()
@@ -170,17 +170,17 @@ class SampleIndex:
             missing -= count
             if not missing:
                 return
-        if self._firsts is None:
+        if self.firsts is None:
             raise self._mismatch()
 
     def _pieces(self, number: int) -> Iterator[tuple[int, int]]:
         """(sequence, offset) of the pieces of a stored sample; of a concatenated one also of those after it."""
-        if self._firsts is not None:
-            yield from self._rows[self._firsts[number] : self._firsts[number + 1]].tolist()
+        if self.firsts is not None:
+            yield from self.rows[self.firsts[number] : self.firsts[number + 1]].tolist()
             return
-        place, offset = self._rows[number].tolist()
-        for following in range(place, len(self._sequences)):
-            yield self._sequences(following), offset if following == place else 0
+        place, offset = self.rows[number].tolist()
+        for following in range(place, len(self.sequences)):
+            yield self.sequences(following), offset if following == place else 0
 
     def _check(self, numbers: Sequence[int]) -> None:
         for k in (min(numbers), max(numbers)) if len(numbers) else ():
