@@ -16,6 +16,7 @@ struct Samples {
     int64_t token_bytes, token_code;  // of the .idx
     const void* rows;       // (place or sequence, offset)
     const int64_t* firsts;  // first row of each sample, then the number of rows; null: one row a sample, its sequences follow
+    int64_t num_rows;
     int64_t wide;           // rows are uint64, else uint32
     int64_t length;         // of a sample
 };
@@ -50,6 +51,7 @@ MSNOW_INLINE bool for_pieces(const Samples& samples, int64_t k, Use&& use) {
     permute<false>(samples.order, &sample, 1);
     if (samples.firsts) {
         for (int64_t i = samples.firsts[sample]; i < samples.firsts[sample + 1]; ++i) {
+            if (i < 0 || i >= samples.num_rows) return false;
             row_at(samples, i, number, offset);
             const int64_t count = piece(samples, number, offset, missing, use);
             if (count < 0) return false;

@@ -31,7 +31,7 @@ def concatenate(lengths: np.ndarray, sequences: SequenceOrder, seq_length: int) 
     dtype = row_dtype(len(sequences))
     native, _ = load_native()
     rows = _rows if native is None else _native_rows
-    return Made(tokens, samples, 0, 2 * dtype.itemsize, rows(lengths, sequences, seq_length, samples, dtype))
+    return Made(tokens, samples, samples, 2 * dtype.itemsize, False, rows(lengths, sequences, seq_length, samples, dtype))
 
 
 def _native_rows(lengths: np.ndarray, sequences: SequenceOrder, seq_length: int, samples: int, dtype: np.dtype) -> Iterator[np.ndarray]:

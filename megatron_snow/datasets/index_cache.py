@@ -33,7 +33,7 @@ VERSION = 1  # of the format and of the order: raise it when the same data shoul
 SUFFIX = ".samples"
 FOLDER = "index"  # beside the datasets
 _MAGIC = b"MSNOWSI\0"
-_HEADER = struct.Struct("<8sIIQQQ24x")  # magic, version, bytes of a row, samples, rows if packed else 0, tokens
+_HEADER = struct.Struct("<8sIHHQQQ24x")  # magic, version, bytes of a row, 1 if packed, samples, rows, tokens
 _DIGEST = 16  # bytes
 _PATIENCE = 600.0  # seconds that a process waits for another's index before it builds its own
 _POLL = 0.05
@@ -45,8 +45,9 @@ class Made:
 
     tokens: int
     samples: int
-    packed_rows: int  # 0: not packed, a row a sample
+    rows: int
     row_bytes: int
+    packed: bool  # else a row a sample
     chunks: Iterable[np.ndarray]
 
 
@@ -108,9 +109,9 @@ def _build(path: Path, made: Made) -> Index:
     temporary = beside(path, f".{socket.gethostname()}.{os.getpid()}{PARTIAL}")
     try:
         with open(temporary, "w+b") as file:
-            file.write(_HEADER.pack(_MAGIC, VERSION, made.row_bytes, made.samples, made.packed_rows, made.tokens))
+            file.write(_HEADER.pack(_MAGIC, VERSION, made.row_bytes, made.packed, made.samples, made.rows, made.tokens))
             for chunk in made.chunks:
-                file.write(memoryview(np.ascontiguousarray(chunk)).cast("B") if chunk.size else b"")
+                file.write(np.ascontiguousarray(chunk).data)
             file.flush()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 digest = _digest(np.frombuffer(content, np.uint8))
@@ -148,14 +149,14 @@ def _load(path: Path, built: bool = False) -> Index | None:
 def _parse(path: Path, content: np.ndarray, built: bool) -> Index | None:
     if len(content) < _HEADER.size + _DIGEST or content[-_DIGEST:].tobytes() != _digest(content[:-_DIGEST]):
         return None
-    magic, version, row_bytes, samples, packed_rows, tokens = _HEADER.unpack(content[: _HEADER.size].tobytes())
-    firsts_bytes = 8 * (samples + 1) if packed_rows else 0
-    size = _HEADER.size + firsts_bytes + row_bytes * (packed_rows or samples) + _DIGEST
-    if magic != _MAGIC or version != VERSION or row_bytes not in (8, 16) or size != len(content):
+    magic, version, row_bytes, packed, samples, rows, tokens = _HEADER.unpack(content[: _HEADER.size].tobytes())
+    firsts_bytes = 8 * (samples + 1) if packed else 0
+    size = _HEADER.size + firsts_bytes + row_bytes * rows + _DIGEST
+    if magic != _MAGIC or version != VERSION or row_bytes not in (8, 16) or size != len(content) or not (packed or rows == samples):
         return None
-    firsts = content[_HEADER.size : _HEADER.size + firsts_bytes].view("<i8") if packed_rows else None
-    rows = content[_HEADER.size + firsts_bytes : -_DIGEST].view(f"<u{row_bytes // 2}").reshape(-1, 2)
-    return Index(path, tokens, rows, firsts, built)
+    firsts = content[_HEADER.size : _HEADER.size + firsts_bytes].view("<i8") if packed else None
+    numbers = content[_HEADER.size + firsts_bytes : -_DIGEST].view(f"<u{row_bytes // 2}").reshape(-1, 2)
+    return Index(path, tokens, numbers, firsts, built)
 
 
 def _digest(content: np.ndarray) -> bytes:

@@ -58,7 +58,7 @@ def _pack(lengths: NDArray[np.int32], sequences: SequenceOrder, capacity: int, d
     samples = native.msnow_pack_fit(pointer(counts), size, pointer(following), pointer(last), pointer(below), pointer(pieces), wide)
     tokens = num_full * capacity + int(counts @ np.arange(capacity))
     packed = _Packed(ordered, following, last[:samples], pieces[:samples])
-    return Made(tokens, num_full + samples, num_full + rests, 2 * dtype.itemsize, _chunks(lengths, capacity, full, packed))
+    return Made(tokens, num_full + samples, num_full + rests, 2 * dtype.itemsize, True, _chunks(lengths, capacity, full, packed))
 
 
 def _chunks(lengths: NDArray[np.int32], capacity: int, full: np.ndarray, packed: _Packed) -> Iterator[np.ndarray]:
@@ -93,9 +93,9 @@ def _pack_in_python(lengths: NDArray[np.int32], sequences: SequenceOrder, capaci
     by_sample = np.lexsort((-np.arange(len(pieces)), samples))
     chosen = pieces[by_sample]
     rows = np.concatenate([np.stack([order[full], offsets * capacity], 1), np.stack([order[chosen], (sizes - rests)[chosen]], 1)])
-    counts = np.concatenate([np.ones(len(full), np.int64), np.bincount(samples)])
+    counts = np.concatenate([np.ones(len(full), np.int64), np.bincount(samples) if len(samples) else samples])
     firsts = np.concatenate([[0], np.cumsum(counts)])
-    return Made(int(sizes.sum()), len(counts), len(rows), 2 * dtype.itemsize, [firsts, rows.astype(dtype)])
+    return Made(int(sizes.sum()), len(counts), len(rows), 2 * dtype.itemsize, True, [firsts, rows.astype(dtype)])
 
 
 def _fit(lengths: list[int], capacity: int) -> NDArray[np.int64]:

@@ -209,6 +209,7 @@ class _Native(ctypes.Structure):
         ("token_code", ctypes.c_int64),
         ("rows", ctypes.c_void_p),
         ("firsts", ctypes.c_void_p),
+        ("num_rows", ctypes.c_int64),
         ("wide", ctypes.c_int64),
         ("length", ctypes.c_int64),
     ]
