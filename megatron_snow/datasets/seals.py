@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -44,6 +45,7 @@ class Checksums:
 
 
 Seal = Mapping[str, Checksums]  # by suffix
+Found = TypeVar("Found")
 
 
 def seal(prefix: Path, workers: int = 1) -> Seal:
@@ -87,14 +89,7 @@ def sealed_digest(path: Path) -> str:
 
 def checksums_of(path: Path, workers: int = 1) -> Checksums:
     """Read a file and return its checksums."""
-    size = path.stat().st_size
-    return Checksums(size, tuple(digest for _, digest in _digests(path, range(-(-size // BLOCK)), workers)))
-
-
-def damaged_blocks(path: Path, known: Checksums, workers: int = 1) -> Iterator[tuple[int, bool]]:
-    """(number, whether it differs) of each block that should be there, in order, as they are read. Bytes behind them are not looked at."""
-    for number, digest in _digests(path, range(len(known.blocks)), workers):
-        yield number, digest != known.blocks[number]
+    return Checksums(path.stat().st_size, tuple(scan_blocks(path, lambda number, block: digest_of_block(block), workers)))
 
 
 def check_sizes(prefix: Path, known: Seal) -> None:
@@ -110,8 +105,9 @@ def check_sizes(prefix: Path, known: Seal) -> None:
 def check_whole(prefix: Path, suffix: str, known: Seal, workers: int = 1) -> None:
     """A sealed file holds what it held; UserError says where it does not."""
     path = beside(prefix, suffix)
-    bad = [number for number, differs in damaged_blocks(path, known[suffix], workers) if differs]
-    if bad:
+    blocks = known[suffix].blocks
+    found = scan_blocks(path, lambda number, block: blocks[number : number + 1] != (digest_of_block(block),), workers)
+    if bad := [number for number, differs in enumerate(found) if differs]:
         raise UserError(f"{path}: {describe_blocks(bad, known[suffix].bytes)} not what was sealed; {REMEDY}")
 
 
@@ -135,28 +131,29 @@ def differing_blocks(data: np.ndarray, known: Checksums, workers: int = 1) -> li
     """Numbers of the blocks in which bytes in memory, uint8[n], differ from what was sealed."""
     numbers = range(max(len(known.blocks), -(-len(data) // BLOCK)))
     found = _on_threads(lambda number: digest_of_block(data[number * BLOCK : (number + 1) * BLOCK]), numbers, workers)
-    return [number for number, digest in found if known.blocks[number : number + 1] != (digest,)]
+    return [number for number, digest in enumerate(found) if known.blocks[number : number + 1] != (digest,)]
 
 
-def _digests(path: Path, numbers: range, workers: int) -> Iterator[tuple[int, str]]:
+def scan_blocks(path: Path, look: Callable[[int, np.ndarray], Found], workers: int = 1) -> Iterator[Found]:
+    """`look(number, block)` of each block of a file, uint8[up to BLOCK], in order; on threads, so it should leave the interpreter alone."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
+        numbers = range(-(-os.fstat(descriptor).st_size // BLOCK))
         # pread, not a map: a file that is cut meanwhile gives fewer bytes, not a SIGBUS.
         yield from _on_threads(
-            lambda number: digest_of_block(np.frombuffer(os.pread(descriptor, BLOCK, number * BLOCK), np.uint8)), numbers, workers
+            lambda number: look(number, np.frombuffer(os.pread(descriptor, BLOCK, number * BLOCK), np.uint8)), numbers, workers
         )
     finally:
         os.close(descriptor)
 
 
-def _on_threads(digest: Callable[[int], str], numbers: range, workers: int) -> Iterator[tuple[int, str]]:
+def _on_threads(work: Callable[[int], Found], numbers: range, workers: int) -> Iterator[Found]:
     if workers <= 1 or len(numbers) <= 1:
-        yield from ((number, digest(number)) for number in numbers)
+        yield from map(work, numbers)
         return
     with ThreadPoolExecutor(min(workers, len(numbers))) as threads:
         for first in range(0, len(numbers), 64):  # not all at once: a block waits as a task of the pool
-            part = numbers[first : first + 64]
-            yield from zip(part, threads.map(digest, part))
+            yield from threads.map(work, numbers[first : first + 64])
 
 
 def digest_of_block(block: np.ndarray) -> str:
