@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from megatron_snow.common.files import beside
 from megatron_snow.datasets.lineage import SUFFIX, Lineage
 from megatron_snow.datasets.phase_data import PhaseData
@@ -22,12 +25,19 @@ class BatchPrinter:
         """Sample i: a heading with source, epoch and position, then each file's part under its name."""
         source, epoch, position = self._data.locate(i)
         parts = [f"=== sample {i}: {source.name}, epoch {epoch}, position {position} of {source.samples_per_epoch}"]
-        tokens, offset = self._data.sample(i), 0
-        for span in self._data.spans(i):
-            for name, count in self._files(source.path, span.first_token, span.count):
-                parts += [f"«{name}, {count} tokens»", self._decode(tokens[offset : offset + count].tolist())]
-                offset += count
+        batch, offset = self._data.read([i]), 0
+        files = [file for span in self._data.spans(i) for file in self._files(source.path, span.first_token, span.count)]
+        for name, count in self._permuted(files, batch.segments[0]) if self._data.phase.fim.rate else files:
+            parts += [f"«{name}, {count} tokens»", self._decode(batch.tokens[0, offset : offset + count].tolist())]
+            offset += count
         return "\n".join(parts) + "\n"
+
+    def _permuted(self, files: list[tuple[str, int]], segments: NDArray[np.int32]) -> list[tuple[str, int]]:
+        """Names and lengths after fill in the middle, which lengthens files and cuts the last ones off, or mixes those of a group."""
+        names, counts = [name for name, _ in files], np.bincount(segments[segments >= 0]).tolist()
+        if self._data.phase.fim.unit == "file" and len(names) >= len(counts):
+            return list(zip(names, counts))
+        return [("; ".join(names), sum(counts))]
 
     def _decode(self, ids: list[int]) -> str:
         """Text of ids, in which special tokens are seen."""

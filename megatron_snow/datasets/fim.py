@@ -49,8 +49,10 @@ class FimTokens:
     beginning: int = _NONE
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, phase: str) -> FimTokens:
+    def of(cls, tokenizer: Tokenizer | None, phase: str) -> FimTokens:
         """Those of a tokenizer; UserError that names the phase where it cannot fill in the middle."""
+        if tokenizer is None:
+            raise UserError(f"phases.{phase}.fim.rate: fill in the middle takes the tokenizer; give it")
         ids = {name: _id_of(tokenizer, name) for name in (FIM_PREFIX, FIM_MIDDLE, FIM_SUFFIX)}
         missing = [name for name, number in ids.items() if number == _NONE]
         if missing:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from megatron_snow.common.errors import UserError
 from megatron_snow.config import Phase, Workspace
 from megatron_snow.datasets.blends import BlendOrder
+from megatron_snow.datasets.fim import FimTokens, fill_in_middle
 from megatron_snow.datasets.indexed import IndexedDataset
 from megatron_snow.datasets.mixture import Part, Portion, solve
-from megatron_snow.datasets.order import Span
+from megatron_snow.datasets.order import Span, derive_key
+from megatron_snow.datasets.segments import PADDING
 from megatron_snow.datasets.sources import Passes, Source, choose_subset, name_of, open_sources
 from megatron_snow.tokenizers import Tokenizer
-
-PADDING = -1  # in place of the number of a document
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class PhaseData:
         self._shares = [portion.share for _, _, portion in read]
         self.blend = BlendOrder(self._shares, samples)
         self.sources = tuple(self._source(*each) for each in zip(read, self.passes))
+        self._fim = (FimTokens.of(tokenizer, phase.name), derive_key("fim", seed, phase.name)) if phase.fim.rate else None
 
     def _passes_of(self, part: Part, data: IndexedDataset, portion: Portion, seed: int) -> Passes:
         name = name_of(part.blend, data)
@@ -91,6 +92,12 @@ class PhaseData:
     def read(self, rows: Sequence[int]) -> Batch:
         """The samples with these numbers."""
         self._check(rows)
+        batch = self._gather(rows)
+        if self._fim is not None:
+            fill_in_middle(batch.tokens, batch.segments, np.array(rows, np.int64), self.phase.fim, *self._fim)
+        return batch
+
+    def _gather(self, rows: Sequence[int]) -> Batch:
         shape = len(rows), self.seq_length + 1
         batch = Batch(np.empty(shape, np.int64), np.empty(shape, np.int32))
         parts: dict[tuple[int, int], list[tuple[int, int]]] = {}  # (source, round) -> (row, position in the round)

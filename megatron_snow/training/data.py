@@ -14,7 +14,7 @@ from megatron_snow.common.files import beside
 from megatron_snow.common.records import read_manifest
 from megatron_snow.config import Blend, Recipe, Workspace
 from megatron_snow.datasets import PhaseData
-from megatron_snow.datasets.phase_data import PADDING
+from megatron_snow.datasets.segments import PADDING
 from megatron_snow.datasets.sources import dataset_path, dataset_prefixes
 from megatron_snow.tokenizers import load_tokenizer
 from megatron_snow.training.phases import PlannedPhase, Step
