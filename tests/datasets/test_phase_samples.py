@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from megatron_snow.common.errors import UserError
 from megatron_snow.config import Blend, Curve, Phase, Workspace
 from megatron_snow.datasets import IndexedDataset, IndexedWriter, Lineage, PhaseData, rank_rows, tokenize_shards
-from megatron_snow.datasets.phase_data import PADDING
+from megatron_snow.datasets.segments import PADDING
 from megatron_snow.pipeline import shards_in
 from megatron_snow.tokenizers import Tokenizer, load_tokenizer
 
