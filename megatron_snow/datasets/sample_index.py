@@ -74,7 +74,7 @@ class SampleIndex:
         self._native = _Native(
             self.order.native, sequences.native, pointer(data.sequence_lengths), pointer(data.sequence_pointers), len(data),
             pointer(data.tokens), data.num_tokens, data.dtype.itemsize, _CODES[data.dtype], pointer(self.rows),
-            None if index.firsts is None else pointer(index.firsts), self.rows.itemsize == 8, seq_length + 1,
+            None if index.firsts is None else pointer(index.firsts), len(self.rows), self.rows.itemsize == 8, seq_length + 1,
         )  # fmt: skip
 
     def __len__(self) -> int:
