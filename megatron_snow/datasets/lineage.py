@@ -141,6 +141,13 @@ class Lineage:
         row = self._row_group(group).slice(number - int(self._row_starts[group]), 1).to_pylist()[0]
         return Origin(**{name: row[name] for name in Origin.__dataclass_fields__})
 
+    def rows(self, numbers: NDArray[np.int64]) -> pa.Table:
+        """The rows of these numbers (ascending), a row group read at a time."""
+        groups = np.searchsorted(self._row_starts, numbers, side="right") - 1
+        inside = numbers - self._row_starts[groups]
+        tables = [self._row_group(group).take(pa.array(inside[groups == group])) for group in np.unique(groups).tolist()]
+        return pa.concat_tables([LINEAGE.empty_table(), *tables])
+
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.Table]]:
         """(number of its first row, rows) of each row group, one in memory at a time."""
         for group, first in enumerate(self._row_starts[:-1].tolist()):

@@ -147,7 +147,6 @@ def test_another_separator_is_another_dataset(grouped_shards: Path, code_tokeniz
     assert first.counts["tokens"] - second.counts["tokens"] == first.counts["documents"] - first.counts["groups"]
 
 
-@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
     code_documents: list[dict[str, Any]], code_tokenizer: Path, tmp_path: Path
 ) -> None:
@@ -155,7 +154,6 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
     documents = [document for document in code_documents if document["language"] == "Python"] * 4
     for number in range(24):
         write_shard(tmp_path / "shards" / f"Python-{number:05d}.parquet", documents[number::24])
-    command = [sys.executable, "-m", "megatron_snow.cli.main", "--version"]
     verb = ["preprocess-data", "--input", str(tmp_path / "shards"), "--group-by", "language,repository", "--workers", "2"]
     verb += ["--tokenizer-model", str(code_tokenizer), "--output-prefix"]
     command = [sys.executable, "-c", "import sys; from megatron_snow.cli.main import main; sys.exit(main(sys.argv[1:]))", *verb]
@@ -172,8 +170,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
     done = {path.name: path.stat().st_mtime_ns for path in parts.glob("*.record.json")}
     assert len(done) >= 15
     assert not list((tmp_path / "killed").glob("*.idx"))
-    explained = subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
-    assert explained.returncode == 0
+    subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
     assert datasets_in(tmp_path / "killed") == datasets_in(tmp_path / "whole")
 
 
