@@ -205,6 +205,16 @@ def code_tokenizer(code_documents: list[dict[str, Any]], tmp_path_factory: pytes
     return path
 
 
+@pytest.fixture(scope="session")
+def byte_level_code_tokenizer(code_documents: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A byte-level tokenizer.json of 1,024 pieces."""
+    from megatron_snow.tokenizers import train_byte_level
+
+    path = tmp_path_factory.mktemp("byte_level_code_tokenizer") / "tokenizer.json"
+    train_byte_level((document["content"] for document in code_documents), 1024, path)
+    return path
+
+
 # Eight steps in two phases; the second starts at step 6 with a fresh optimizer.
 TINY_RUN = """
 name: tiny

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,18 +80,17 @@ def take_top(rows: Iterable[tuple[float, str, int]], budget: int) -> list[str]:
 def _count_tokens(recipe: Recipe, workspace: Workspace, scores: Sequence[Path]) -> list[Path]:
     """annotator/lengths: id, bytes and tokens of every scored document; its shards."""
     model = Path(recipe.tokenizer.model) if recipe.tokenizer.model else workspace.tokenizer_model
-    if not model.is_file():
+    if not model.exists():
         raise UserError(f"{model}: no tokenizer model there; run megatron-snow train-tokenizer first, or set tokenizer.model")
-    output = workspace.annotator("lengths")
-    tasks = tasks_by_shard(scores, also=[model])
-    run_stage(Stage("count_tokens", 1, _count_shard), tasks, output, Execution("pool", recipe.workers))
+    output, parameters = workspace.annotator("lengths"), {"tokenizer": load_tokenizer(model, engine="reference").digest}
+    stage = Stage("count_tokens", 2, partial(_count_shard, model=model), parameters)
+    run_stage(stage, tasks_by_shard(scores), output, Execution("pool", recipe.workers))
     return [output / path.name for path in scores]
 
 
-def _count_shard(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) -> dict[str, int]:
-    shard, model = inputs
+def _count_shard(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any], *, model: Path) -> dict[str, int]:
     tokenizer = load_tokenizer(model)
-    table = read_table(shard, ["id", "size", "content"])
+    table = read_table(inputs[0], ["id", "size", "content"])
     tokens: list[int] = []
     for batch in _batches(table["content"]):
         tokens += (np.diff(tokenizer.encode_batch(batch)[1], prepend=0) + 1).tolist()

@@ -42,8 +42,9 @@ class Checkpoint:
 
     @property
     def tokenizer(self) -> Path:
-        """The SentencePiece model that goes with the weights."""
-        return self.path / "tokenizer.model"
+        """The tokenizer that goes with the weights: a tokenizer.json, or a SentencePiece tokenizer.model."""
+        tree = self.path / "tokenizer.json"
+        return tree if tree.is_file() else self.path / "tokenizer.model"
 
 
 def read_checkpoint(path: Path, *, weights: bool = True) -> Checkpoint:

@@ -2,7 +2,8 @@
 
     megatron-snow convert-from-hf --model path/to/llama --output runs/imported/checkpoints
 
-Needs config.json, safetensors and tokenizer.model; a model of another kind is refused by the name of its key.
+Needs config.json, safetensors and a tokenizer: tokenizer.model, tokenizer.json, or vocab.json and merges.txt. A model of another
+kind is refused by the name of its key.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class Corpus:
 class Tokenizer:
     """A BPE vocabulary: SentencePiece's (byte fallback, digits split, whitespace kept) or byte-level (tokenizer.json)."""
 
-    vocab_size: int
+    vocab_size: int = 64_000
     kind: Literal["sentencepiece", "byte_level"] = "sentencepiece"  # of the one that is trained
     model: str = ""  # path of a .model, a tokenizer.json or a folder with one; "": train one on the corpus
     train_bytes: int = 30_000_000

@@ -35,8 +35,9 @@ class Workspace:
 
     @property
     def tokenizer_model(self) -> Path:
-        """The SentencePiece model that the corpus trained."""
-        return self.tokenizer_folder / "tokenizer.model"
+        """What the corpus trained: tokenizer.json where it is byte-level, else tokenizer.model (SentencePiece)."""
+        byte_level = self.tokenizer_folder / "tokenizer.json"
+        return byte_level if byte_level.is_file() else self.tokenizer_folder / "tokenizer.model"
 
     def tokens(self, dataset: str) -> Path:
         """tokens/general, held_out, selected, synthetic: LANGUAGE.bin, .idx and .lineage.parquet."""

@@ -6,7 +6,6 @@ by the name of its key.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,10 +37,7 @@ def from_huggingface(folder: Path, output: Path) -> Path:
     from megatron_snow.engine import write_model
 
     model, vocab_size = read_config(folder / "config.json")
-    tokenizer_model = folder / "tokenizer.model"
-    if not tokenizer_model.is_file():
-        raise UserError(f"{tokenizer_model}: missing; a checkpoint carries its SentencePiece model, put it there")
-    load_tokenizer(tokenizer_model, vocab_size)
+    tokenizer = load_tokenizer(folder, vocab_size, engine="reference")
     weights = read_safetensors(folder)
     if model.tie_embeddings:  # some writers store the tied weight twice
         weights.pop("lm_head.weight", None)
@@ -52,7 +48,7 @@ def from_huggingface(folder: Path, output: Path) -> Path:
     def write(checkpoint: Path) -> None:
         write_model(checkpoint / "model", tensors, model, vocab_size)
         save_recipe(recipe, checkpoint / "recipe.yaml")
-        shutil.copyfile(tokenizer_model, checkpoint / "tokenizer.model")
+        tokenizer.save(checkpoint)
 
     state = {"samples": 0, "tokens": 0, "phase": recipe.phases[0].name, "versions": {"imported_from": folder.resolve().name}}
     return CheckpointStore(output, keep=1).save(0, write, state, keep_forever=True)

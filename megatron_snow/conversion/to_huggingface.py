@@ -53,7 +53,8 @@ def to_huggingface(checkpoint: Path, output: Path) -> LogitCheck:
         shutil.copymode(folder / "config.json", folder / "model.safetensors")  # safetensors writes for the owner alone
         write_json(folder / "generation_config.json", {"do_sample": False, "eos_token_id": tokenizer.eod, "pad_token_id": tokenizer.eod})
         write_huggingface_tokenizer(source.tokenizer, folder)
-        shutil.copyfile(source.tokenizer, folder / "tokenizer.model")
+        if source.tokenizer.name == "tokenizer.model":  # for those who read it with SentencePiece, and for the way back
+            shutil.copyfile(source.tokenizer, folder / "tokenizer.model")
         check = check_logits(folder, tensors, recipe, source.tokenizer)
         sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
         write_json(folder / RECORD, _record(source, dtype, check) | {"files": sizes})

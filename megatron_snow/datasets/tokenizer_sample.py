@@ -2,67 +2,111 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.files import beside
 from megatron_snow.common.records import Manifest
-from megatron_snow.datasets.order import derive_key, permutation
+from megatron_snow.datasets.order import BLOCK, Permutation, derive_key
 from megatron_snow.datasets.texts import is_parquet, read_records
 from megatron_snow.pipeline import Stage, Task, read_table, run_stage
-from megatron_snow.tokenizers import train_sentencepiece
+from megatron_snow.tokenizers import train_byte_level, train_sentencepiece
+
+Key = TypeVar("Key", bound=Hashable)
+Kind = Literal["sentencepiece", "byte_level"]
+SUFFIXES = {"sentencepiece": ".model", "byte_level": ".json"}
+_TRAINERS = {"sentencepiece": train_sentencepiece, "byte_level": train_byte_level}
+
+# Documents that are drawn in place of those which fit no more, relative to what is needed and at least.
+_SPARE, _SPARE_DOCUMENTS = 1.5, 100
 
 
-def train_tokenizer(inputs: Sequence[Path], output: Path, *, vocab_size: int, train_bytes: int, seed: int) -> Manifest:
-    """Train on a sample of document shards and write output/tokenizer.model with a manifest; skipped where it is done."""
-    parameters = {"vocab_size": vocab_size, "train_bytes": train_bytes, "seed": seed}
-    stage = Stage("train_tokenizer", 1, _train, parameters, suffixes=(".model",))
-    return run_stage(stage, [Task("tokenizer", tuple(inputs))], output)
+def train_tokenizer(
+    inputs: Sequence[Path], output: Path, *, vocab_size: int, train_bytes: int, seed: int, kind: Kind = "sentencepiece"
+) -> Manifest:
+    """Train on a sample of document shards; writes output/tokenizer.model or tokenizer.json and a manifest. Skipped where it is done."""
+    parameters = {"vocab_size": vocab_size, "train_bytes": train_bytes, "seed": seed, "kind": kind}
+    stage = Stage("train_tokenizer", 2, _train, parameters, suffixes=(SUFFIXES[kind],))
+    manifest = run_stage(stage, [Task("tokenizer", tuple(inputs))], output)
+    for suffix in {*SUFFIXES.values()} - {SUFFIXES[kind]}:  # of an earlier recipe: the folder holds one tokenizer
+        (output / f"tokenizer{suffix}").unlink(missing_ok=True)
+    return manifest
 
 
 def _train(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) -> Mapping[str, int]:
-    return train_on_sample(inputs, beside(prefix, ".model"), **parameters)
+    return train_on_sample(inputs, beside(prefix, SUFFIXES[parameters["kind"]]), **parameters)
 
 
 def train_on_sample(
-    inputs: Sequence[Path], model: Path, *, vocab_size: int, train_bytes: int, seed: int, key: str = "content"
+    inputs: Sequence[Path],
+    model: Path,
+    *,
+    vocab_size: int,
+    train_bytes: int,
+    seed: int,
+    kind: Kind = "sentencepiece",
+    key: str = "content",
 ) -> Mapping[str, int]:
-    """Train on a sample of document shards (Parquet) or JSONL files whose text stands under `key`; counts of the sample."""
-    sizes = [_languages_and_sizes(path, key) for path in inputs]
-    flat = [entry for entries in sizes for entry in entries]
-    chosen = choose_balanced(flat, train_bytes, seed)
-    if not chosen:
+    """Train on a sample of document shards (Parquet) or JSONL files whose text stands under `key`; counts of the sample.
+
+    In memory are the sample and 6 bytes a document of the inputs.
+    """
+    names: dict[str, int] = {}
+    facts = [_languages_and_sizes(path, key, names) for path in inputs]
+    languages = np.concatenate([np.empty(0, np.int16), *(codes for codes, _ in facts)])
+    sizes = np.concatenate([np.empty(0, np.int32), *(size for _, size in facts)])
+    chosen = choose_balanced(languages, sizes, train_bytes, seed)
+    if not len(chosen):
         raise UserError(f"{inputs[0] if inputs else '--input'}: no text to train a tokenizer on; check the corpus stages before this one")
-    train_sentencepiece(_texts(inputs, [len(entries) for entries in sizes], chosen, key), vocab_size, model)
-    return {"documents": len(chosen), "bytes": sum(flat[number][1] for number in chosen)}
+    _TRAINERS[kind](_texts(inputs, [len(size) for _, size in facts], chosen, key), vocab_size, model)
+    return {"documents": len(chosen), "bytes": int(sizes[chosen].sum(dtype=np.int64))}
 
 
-def choose_balanced(documents: Sequence[tuple[str, int]], budget: int, seed: int) -> set[int]:
-    """Numbers of the (language, bytes) documents of a sample of about `budget` bytes.
+def choose_balanced(languages: NDArray[np.integer], sizes: NDArray[np.integer], budget: int, seed: int) -> NDArray[np.int64]:
+    """Numbers, ascending, of the documents of a sample of about `budget` bytes; `languages` are codes, `sizes` bytes.
 
     A language's quota goes with the square root of its size: with equal shares 8,192 pieces would be
     spent on languages that hardly occur, with plain proportions on the largest alone. What a small
-    language cannot fill goes to the others.
+    language cannot fill goes to the others. A language's documents are taken in a random order while they fit.
     """
-    sizes: dict[str, int] = defaultdict(int)
-    for language, size in documents:
-        sizes[language] += size
-    left = quotas(sizes, budget)
-    chosen = set()
-    for number in permutation(len(documents), derive_key("tokenizer", seed)).tolist():
-        language, size = documents[number]
-        if 0 < size <= left[language]:
-            chosen.add(number)
-            left[language] -= size
-    return chosen
+    counts = np.bincount(languages)
+    totals = np.bincount(languages, weights=sizes)
+    quota = quotas({code: int(totals[code]) for code in range(len(totals)) if totals[code]}, budget)
+    shares = np.array([quota.get(code, 0.0) for code in range(len(totals))]) / np.maximum(totals, 1)
+    order = Permutation(len(sizes), derive_key("tokenizer", seed))
+    limits = np.minimum(1.0, _SPARE * shares + _SPARE_DOCUMENTS / np.maximum(counts, 1)) * len(sizes)
+    candidates = _before(order, limits, languages, sizes)
+    chosen = []
+    for number in candidates.tolist():
+        code, size = int(languages[number]), int(sizes[number])
+        if size <= quota[code]:
+            chosen.append(number)
+            quota[code] -= size
+    return np.sort(np.array(chosen, np.int64))
 
 
-def quotas(sizes: Mapping[str, int], budget: int) -> dict[str, float]:
+def _before(
+    order: Permutation, limits: NDArray[np.float64], languages: NDArray[np.integer], sizes: NDArray[np.integer]
+) -> NDArray[np.int64]:
+    """The documents with text whose place in the order is below their language's limit, in that order."""
+    found, places = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for first in range(0, len(sizes), BLOCK):
+        numbers = np.arange(first, min(first + BLOCK, len(sizes)))
+        place = order.inverse(numbers)
+        kept = (place < limits[languages[numbers]]) & (sizes[numbers] > 0)
+        found.append(numbers[kept])
+        places.append(place[kept])
+    return np.concatenate(found)[np.argsort(np.concatenate(places))]
+
+
+def quotas(sizes: Mapping[Key, int], budget: int) -> dict[Key, float]:
     """Bytes of each language: in proportion to the root of its size, at most its size, together at most the budget."""
-    quota: dict[str, float] = {}
+    quota: dict[Key, float] = {}
     open_languages, left = set(sizes), float(budget)
     while open_languages:
         total = sum(sizes[language] ** 0.5 for language in open_languages)
@@ -75,19 +119,24 @@ def quotas(sizes: Mapping[str, int], budget: int) -> dict[str, float]:
     return quota
 
 
-def _languages_and_sizes(path: Path, key: str) -> list[tuple[str, int]]:
+def _languages_and_sizes(path: Path, key: str, names: dict[str, int]) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
+    """The language, as its number in `names`, and the bytes of each document of a file."""
     if is_parquet(path):
-        sizes = read_table(path, ["language", "size"])
-        return list(zip(sizes["language"].to_pylist(), sizes["size"].to_pylist()))
-    return [(str(record.get("language", "")), len(record[key].encode())) for record in read_records(path, [key])]
+        table = read_table(path, ["language", "size"])
+        languages, sizes = table["language"].to_pylist(), table["size"].to_numpy()
+    else:
+        rows = [(str(record.get("language", "")), len(record[key].encode())) for record in read_records(path, [key])]
+        languages, sizes = [language for language, _ in rows], np.array([size for _, size in rows])
+    return np.array([names.setdefault(language, len(names)) for language in languages], np.int16), sizes.astype(np.int32)
 
 
-def _texts(inputs: Sequence[Path], lengths: Sequence[int], chosen: set[int], key: str) -> Iterator[str]:
+def _texts(inputs: Sequence[Path], lengths: Sequence[int], chosen: NDArray[np.int64], key: str) -> Iterator[str]:
     first = 0
     for path, length in zip(inputs, lengths):
-        if any(number in chosen for number in range(first, first + length)):
+        of_file = set(chosen[slice(*np.searchsorted(chosen, (first, first + length)))].tolist())
+        if of_file:
             column = "content" if is_parquet(path) else key
             for number, record in enumerate(read_records(path, [column]), first):
-                if number in chosen:
+                if number in of_file:
                     yield record[column]
         first += length

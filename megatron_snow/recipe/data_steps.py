@@ -65,7 +65,12 @@ def train_tokenizer(run: Run) -> str:
         return f"{settings.model}: {size:,} pieces, as the recipe names it"
     inputs = shards_in(workspace.corpus("grouped"))
     manifest = datasets.train_tokenizer(
-        inputs, workspace.tokenizer_folder, vocab_size=settings.vocab_size, train_bytes=settings.train_bytes, seed=run.recipe.seed
+        inputs,
+        workspace.tokenizer_folder,
+        vocab_size=settings.vocab_size,
+        train_bytes=settings.train_bytes,
+        seed=run.recipe.seed,
+        kind=settings.kind,
     )
     return f"{settings.vocab_size:,} pieces from {manifest.counts['bytes'] / 1e6:.1f} MB"
 

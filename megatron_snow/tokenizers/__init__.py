@@ -1,11 +1,14 @@
 """BPE vocabularies for code: SentencePiece with byte fallback, and byte-level.
 
-`tokenizer` says what a tokenizer can do, `loading` reads one, `training` makes one, `export` writes what
+`tokenizer` says what a tokenizer can do, `loading` reads one, `sentencepiece_training` and
+`byte_level_training` make one, `export` writes what
 transformers needs to give the same ids.
 """
 
+from megatron_snow.tokenizers.byte_level_training import train_byte_level
 from megatron_snow.tokenizers.export import write_huggingface_tokenizer
 from megatron_snow.tokenizers.loading import load_tokenizer
+from megatron_snow.tokenizers.sentencepiece_training import train_sentencepiece
 from megatron_snow.tokenizers.tokenizer import (
     END_OF_DOCUMENT,
     FILE_SEPARATOR,
@@ -17,7 +20,6 @@ from megatron_snow.tokenizers.tokenizer import (
     SPECIAL_TOKENS,
     Tokenizer,
 )
-from megatron_snow.tokenizers.training import train_sentencepiece
 
 __all__ = [
     "END_OF_DOCUMENT",
@@ -30,6 +32,7 @@ __all__ = [
     "SPECIAL_TOKENS",
     "Tokenizer",
     "load_tokenizer",
+    "train_byte_level",
     "train_sentencepiece",
     "write_huggingface_tokenizer",
 ]

@@ -39,9 +39,10 @@ class ByteLevelTokenizer(Tokenizer):
 
     def __init__(self, path: Path) -> None:
         """UserError where `path` is missing, damaged or holds no BPE that keeps all bytes."""
-        tree, self.prefix = _without_prefix(cleaned(read_tree(path)))
-        self.json = json.dumps(tree, ensure_ascii=False)  # what the library reads, for other engines too
-        self._source = path.read_bytes() if path.is_file() else self.json.encode()
+        self.tree = cleaned(read_tree(path))  # as the library would read it
+        tree, self.prefix = _without_prefix(self.tree)
+        self.json = json.dumps(tree, ensure_ascii=False)  # as we have the library read it, and other engines
+        self._source = path.read_bytes() if path.is_file() else json.dumps(self.tree, ensure_ascii=False).encode()
         self._backend = _backend(path, self.json)
         vocabulary: dict[str, int] = tree["model"]["vocab"]
         if tree["model"].get("byte_fallback"):

@@ -33,9 +33,9 @@ def check_datasets(datasets: Iterable[str], recipe: Recipe, workspace: Workspace
 
 def check_tokenizer(path: Path, recipe: Recipe, command: str) -> None:
     """The tokenizer is there and has the vocabulary that the recipe, and so the model, says."""
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{path}: the tokenizer is missing; make it with `{command}`, or set tokenizer.model to the path of one")
-    size = load_tokenizer(path).vocab_size
+    size = load_tokenizer(path, engine="reference").vocab_size
     if size != recipe.tokenizer.vocab_size:
         raise UserError(
             f"{path}: the tokenizer has {size} pieces, tokenizer.vocab_size is {recipe.tokenizer.vocab_size}; "

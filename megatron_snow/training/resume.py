@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from megatron_snow.checkpoint import Checkpoint
-from megatron_snow.common.checksums import file_digest
 from megatron_snow.common.errors import UserError
 from megatron_snow.config import Blend, Recipe, Workspace, load_recipe, recipe_to_dict
+from megatron_snow.tokenizers import load_tokenizer
 from megatron_snow.training.data import dataset_path, dataset_prefixes, fingerprints
 from megatron_snow.training.phases import Plan
 
@@ -21,7 +21,7 @@ _PAST = ("seed", "training.global_batch_size", "training.precision", "training.o
 def check_unchanged(recipe: Recipe, checkpoint: Checkpoint, data: Workspace, tokenizer: Path) -> None:
     """UserError where recipe, tokenizer or data are not those that made the checkpoint."""
     changes = recipe_changes(recipe, checkpoint)
-    if checkpoint.tokenizer.is_file() and file_digest(checkpoint.tokenizer) != file_digest(tokenizer):
+    if checkpoint.tokenizer.is_file() and not _same(checkpoint.tokenizer, tokenizer):
         changes.append(f"tokenizer.model: {tokenizer} is not the tokenizer of the checkpoint")
     for dataset, known in checkpoint.state.get("data", {}).items():
         path = dataset_path(dataset, data)
@@ -29,6 +29,10 @@ def check_unchanged(recipe: Recipe, checkpoint: Checkpoint, data: Workspace, tok
         if (path.exists() or dataset_prefixes(path)) and fingerprints([Blend(dataset)], data)[dataset] != known:
             changes.append(f"dataset {dataset}: {path} holds other tokens than the steps so far have read")
     refuse(checkpoint, changes)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return load_tokenizer(one, engine="reference").digest == load_tokenizer(other, engine="reference").digest
 
 
 def recipe_changes(recipe: Recipe, checkpoint: Checkpoint, also: Iterable[str] = ()) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 import megatron_snow
 from megatron_snow.config import save_recipe
 from megatron_snow.engine import Engine
+from megatron_snow.tokenizers import load_tokenizer
 from megatron_snow.training.data import fingerprints
 from megatron_snow.training.loop import Callback, StepDone
 from megatron_snow.training.metrics import StepLog
@@ -57,7 +58,7 @@ class CheckpointSaver(Callback):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._run.workspace.checkpoints)) from error
         if self._engine.is_main:
             save_recipe(self._run.recipe, folder / "recipe.yaml")
-            shutil.copyfile(self._run.tokenizer_model, folder / "tokenizer.model")
+            load_tokenizer(self._run.tokenizer_model, engine="reference").save(folder)
 
     def _state(self, done: StepDone) -> dict[str, Any]:
         step = done.step
