@@ -26,7 +26,10 @@ def load_tokenizer(path: str | Path, vocab_size: int | None = None, engine: str 
         )
     from megatron_snow.tokenizers.engines import choose_engine
 
-    choose_engine(tokenizer, engine)
+    if engine == "auto":
+        tokenizer.choose_engine_later(choose_engine)
+    else:
+        choose_engine(tokenizer, engine)
     return tokenizer
 
 

@@ -52,8 +52,6 @@ _PROBES = (
 class Tokenizer(ABC):
     """A vocabulary and its encoder."""
 
-    engine = "reference"  # which code encodes in batches, and why
-    engine_reason = "the library that defines the ids"
     prefix = ""  # what a vocabulary puts before every text (Llama-2: a space); decode takes it away
     spelled = ""  # a character that the vocabulary uses for itself: in texts it is spelled in bytes
 
@@ -61,7 +59,9 @@ class Tokenizer(ABC):
         """`texts`: what each id spells, b"" for special tokens; `special`: their ids by name; `digest`: of the model's files."""
         self.path, self.vocab_size, self.digest = path, len(texts), digest
         self._texts, self._special = list(texts), dict(special)
+        self._engine, self._engine_reason = "reference", "the library that defines the ids"
         self._encode_batch: Callable[[Sequence[str]], Batch] | None = None
+        self._chooser: Callable[[Tokenizer], None] | None = None
 
     @abstractmethod
     def encode_text(self, text: str) -> NDArray[np.int32]:
@@ -89,15 +89,37 @@ class Tokenizer(ABC):
 
     def encode_batch(self, texts: Sequence[str]) -> Batch:
         """The ids of many texts, one after the other, int32[total], and where each ends, int64[texts]."""
+        self._settle_engine()
         if self._encode_batch is not None:
             return self._encode_batch(texts)
         arrays = [self.encode_array(text) for text in texts]
         ends = np.cumsum([len(ids) for ids in arrays], dtype=np.int64)
         return np.concatenate([np.empty(0, np.int32), *arrays]), ends
 
+    @property
+    def engine(self) -> str:
+        """Which code encodes in batches: "reference" or a name of engines.ENGINES."""
+        self._settle_engine()
+        return self._engine
+
+    @property
+    def engine_reason(self) -> str:
+        """Why it is that one."""
+        self._settle_engine()
+        return self._engine_reason
+
     def use_engine(self, name: str, reason: str, encode_batch: Callable[[Sequence[str]], Batch] | None) -> None:
         """Let a faster engine with the same ids do `encode_batch`; None for the library that defines the ids."""
-        self.engine, self.engine_reason, self._encode_batch = name, reason, encode_batch
+        self._engine, self._engine_reason, self._encode_batch, self._chooser = name, reason, encode_batch, None
+
+    def choose_engine_later(self, chooser: Callable[[Tokenizer], None]) -> None:
+        """Call `chooser`, which calls `use_engine`, when a batch is first encoded: to choose takes longer than to read a model."""
+        self._chooser = chooser
+
+    def _settle_engine(self) -> None:
+        if self._chooser is not None:
+            chooser, self._chooser = self._chooser, None
+            chooser(self)
 
     def decode_bytes(self, ids: Sequence[int] | NDArray[np.integer]) -> bytes:
         """What ids spell; special tokens spell nothing. `keeps_text` and `keeps_bytes` say when it is exactly what was encoded.

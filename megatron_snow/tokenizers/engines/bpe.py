@@ -32,26 +32,28 @@ def encoder_of(tokenizer: Tokenizer) -> Encoder:
     if native is None or not hasattr(native, "msnow_bpe_new"):
         raise Unsupported(reason or "csrc/data was built before it: run `pip install -e .` again")
     model = read_model(tokenizer.path.read_bytes())
-    why_not = _unsupported(model)
+    why_not = _unsupported(model, tokenizer.prefix)
     if why_not:
         raise Unsupported(why_not)
     return _Encoder(native, model, tokenizer.prefix)
 
 
-def _unsupported(model: Model) -> str:
+def _unsupported(model: Model, prefix: str) -> str:
     """What of the model the C code does not do; "" where it does all."""
     if model.model_type != BPE:
         return "not BPE"
     if model.character_map or model.removes_extra_blanks or not model.escapes_blanks or model.whitespace_as_suffix:
         return "the model normalises text"
+    if prefix != (" " if model.dummy_prefix else ""):
+        return "the model puts something of its own before a text"
     if not model.byte_fallback or [p for p, kind in zip(model.pieces, model.kinds) if kind == BYTE] != [
         b"<0x%02X>" % n for n in range(256)
     ]:
         return "the model does not fall back to bytes"
     if UNUSED in model.kinds or not all(map(math.isfinite, model.scores)):
         return "the model has unused pieces or no scores"
-    if any(not piece or b" " in piece for piece in model.pieces):
-        return "the model has pieces with a space"
+    if SPACE_MARK.encode() not in model.pieces or any(not piece or b" " in piece for piece in model.pieces):
+        return "the model has no piece for a space, or writes one in another way"
     return ""
 
 

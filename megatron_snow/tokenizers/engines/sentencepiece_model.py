@@ -22,6 +22,7 @@ class Model:
     byte_fallback: bool = False
     whitespace_as_suffix: bool = False
     character_map: bytes = b""
+    dummy_prefix: bool = True
     removes_extra_blanks: bool = True
     escapes_blanks: bool = True
 
@@ -43,6 +44,7 @@ def read_model(data: bytes) -> Model:
         elif number == 3 and isinstance(value, bytes):
             normalizer = dict(_fields(value))
             model.character_map = bytes(normalizer.get(2, model.character_map))  # type: ignore[arg-type]
+            model.dummy_prefix = bool(normalizer.get(3, model.dummy_prefix))
             model.removes_extra_blanks = bool(normalizer.get(4, model.removes_extra_blanks))
             model.escapes_blanks = bool(normalizer.get(5, model.escapes_blanks))
     return model
