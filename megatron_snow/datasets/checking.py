@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -189,16 +189,18 @@ class _Documents:
         if self._data is None:
             return []
         size = self._data.dtype.itemsize
-        first, last = first_byte // size, min(-(-last_byte // size), self._data.num_tokens)
+        first, last = first_byte // size, -(-last_byte // size)
         try:
             return [f"{origin.repository} {origin.path}" for origin in Lineage(self._data.prefix).between(first, last - first)]
         except (UserError, pa.ArrowException, OSError):  # the lineage may be what is damaged
-            return [f"document {number}" for number in self._numbers(first, last)]
+            return [f"document {number}" for number in self._numbers(first_byte, last_byte)]
 
-    def _numbers(self, first: int, last: int) -> Sequence[int]:
+    def _numbers(self, first_byte: int, last_byte: int) -> range:
         assert self._data is not None
-        ends = self._data.document_ends
-        return range(int(np.searchsorted(ends, first, side="right")), min(len(ends), int(np.searchsorted(ends, last)) + 1))
+        pointers, marks = self._data.sequence_pointers, self._data.document_indices
+        sequences = [int(np.searchsorted(pointers, byte, side="right")) - 1 for byte in (first_byte, last_byte - 1)]
+        first, last = (int(np.searchsorted(marks, sequence, side="right")) - 1 for sequence in sequences)
+        return range(first, last + 1)
 
 
 def problems_of(report: DatasetReport, blocks: int = 10, documents: int = 3) -> Iterator[str]:

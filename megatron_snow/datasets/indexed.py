@@ -9,7 +9,6 @@ from __future__ import annotations
 import mmap
 import os
 import time
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -73,11 +72,6 @@ class IndexedDataset:
         check_sizes(self.prefix, seal)
         if bad := differing_blocks(content, seal[".idx"], workers=min(4, os.cpu_count() or 1)):
             raise UserError(f"{self._index_path}: {describe_blocks(bad, len(content))} not what was sealed; {REMEDY}")
-
-    @cached_property
-    def sequence_starts(self) -> np.ndarray:
-        """Where each sequence begins, int64[n] in tokens: made and kept in memory at the first use, `sequence_pointers` is not."""
-        return self.sequence_pointers // self.dtype.itemsize
 
     @property
     def document_ends(self) -> np.ndarray:

@@ -111,6 +111,13 @@ def check_whole(prefix: Path, suffix: str, known: Seal, workers: int = 1) -> Non
         raise UserError(f"{path}: {describe_blocks(bad, known[suffix].bytes)} not what was sealed; {REMEDY}")
 
 
+def check_companion(prefix: Path, suffix: str) -> None:
+    """What `check_whole` does, where the dataset has a seal and the file is sealed: for who opens a companion of the .bin."""
+    found = read_seal(prefix)
+    if found is not None and suffix in found:
+        check_whole(prefix, suffix, found)
+
+
 REMEDY = f"take the dataset from another copy or make it again (where another tool wrote these files, delete their old {SUFFIX})"
 
 

@@ -19,6 +19,7 @@ from megatron_snow.datasets.indexed import IndexedDataset
 from megatron_snow.datasets.lineage import STARTS
 from megatron_snow.datasets.order import BLOCK, SequenceOrder, Subset, derive_key, samples_per_epoch, subset_of
 from megatron_snow.datasets.sample_index import SampleIndex
+from megatron_snow.datasets.seals import check_companion
 
 # Passes that are shuffled together (`joint`) are rounded as Megatron does it: a last pass of which less is read is shuffled by itself.
 _WHOLE_PASS = 0.8
@@ -175,6 +176,7 @@ class Passes:
         path = beside(self.data.prefix, STARTS)
         if not self.has_starts:
             return np.zeros(0, np.int64)
+        check_companion(self.data.prefix, STARTS)
         try:
             starts = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         except (ValueError, EOFError) as error:

@@ -50,7 +50,9 @@ def check_pieces(data, spans, capacity, passes, subset) -> None:  # type: ignore
     """The pieces are the sequences of the subset, cut at multiples of the capacity, each `passes` times."""
     found = sorted((span.first_token, span.count) for row in spans for span in row)
     read = SequenceOrder(len(data), 0, 1, subset)
-    sequences = [(int(data.sequence_starts[s]), int(data.sequence_lengths[s])) for s in map(read, range(len(read)))]
+    sequences = [
+        (int(data.sequence_pointers[s]) // data.dtype.itemsize, int(data.sequence_lengths[s])) for s in map(read, range(len(read)))
+    ]
     pieces = [(start + at, min(capacity, size - at)) for start, size in sequences for at in range(0, size, capacity)]
     assert found == sorted(pieces * passes)
 

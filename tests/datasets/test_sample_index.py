@@ -34,7 +34,7 @@ def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 def stream(data: IndexedDataset, key: int, passes: int = 1, subset: Subset | None = None) -> np.ndarray:
     """Where the tokens lie, in the order of training."""
     order = SequenceOrder(len(data), derive_key("sequences", key), passes, subset)
-    starts, sizes = data.sequence_starts, data.sequence_lengths
+    starts, sizes = data.sequence_pointers // data.dtype.itemsize, data.sequence_lengths
     pieces = [np.arange(starts[s], starts[s] + sizes[s]) for s in map(order, range(len(order)))]
     return np.concatenate([np.zeros(0, np.int64), *pieces])
 
