@@ -96,6 +96,8 @@ def check_corpus(corpus: Corpus) -> Iterator[Problem]:
         yield "corpus.decontamination.ngram", f"{corpus.decontamination.ngram} is not 1 to 64 words"
     if not 0 <= corpus.held_out_share < 0.5:
         yield "corpus.held_out_share", f"{corpus.held_out_share} is not in [0, 0.5)"
+    if not 0 <= corpus.test_share < 0.5:
+        yield "corpus.test_share", f"{corpus.test_share} is not in [0, 0.5)"
     for key in ("max_language_share", "max_repository_share"):
         if not 0 < getattr(corpus, key) <= 1:
             yield f"corpus.{key}", f"{getattr(corpus, key)} is not in (0, 1]"

@@ -23,7 +23,7 @@ def chosen(tmp_path: Path, write_shard: Callable[..., Path]) -> Chosen:
         rows = [{"repository": r, "path": p, "size": size, "content": f"{r}/{p}"} for r, p, size in documents]
         shard = write_shard(tmp_path / "in" / f"{len(list(tmp_path.glob('in/*')))}.parquet", *rows)
         finer = partial(finer_units, "Python", pieces=[(shard, None)])
-        return hold_out(finer("repository"), finer, share, seed, "Python")
+        return hold_out(finer("repository", None), finer, share, seed, "Python")
 
     return choose
 

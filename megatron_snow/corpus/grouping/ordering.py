@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from megatron_snow.corpus.grouping.import_graph import import_order
 from megatron_snow.corpus.grouping.imports import PARSERS, imports_of
-from megatron_snow.corpus.grouping.placement import HELD_OUT, order_of
+from megatron_snow.corpus.grouping.placement import is_held_out, order_of
 
 Order = NDArray[np.int64]
 
@@ -41,7 +41,7 @@ class Arrangement(NamedTuple):
 
     def order_in(self, dataset: str) -> str:
         """The order of files in the groups of a dataset: random where it is held out, so that its loss is of the same sequences."""
-        return "random" if dataset.startswith(f"{HELD_OUT}/") else self.file_order
+        return "random" if is_held_out(dataset) else self.file_order
 
     def order(self, table: pa.Table, dataset: str) -> Order:
         """Row numbers in the order of the output, of columns group, language, repository, path, id, and what `with_imports` adds.
@@ -49,7 +49,7 @@ class Arrangement(NamedTuple):
         The order of the rows matters only to documents that are equal in all of these.
         """
         file_order = self.order_in(dataset)
-        by_language = self.grouping == "repo-language" and not dataset.startswith(f"{HELD_OUT}/")
+        by_language = self.grouping == "repo-language" and not is_held_out(dataset)
         groups = _ranks_of_groups(table["group"], self.seed)
         languages = _ranks(table["language"]) if by_language else np.zeros(table.num_rows, np.int64)
         ties = document_keys(table, self.seed)

@@ -22,11 +22,12 @@ from megatron_snow.corpus.grouping.cuts import Router
 from megatron_snow.corpus.grouping.headers import HEADER, headers_of
 from megatron_snow.corpus.grouping.large import Ranks
 from megatron_snow.corpus.grouping.ordering import Arrangement, document_keys, with_imports
-from megatron_snow.corpus.grouping.placement import HELD_OUT, Placer, facts_of, order_of
+from megatron_snow.corpus.grouping.placement import Placer, facts_of, held_out_place, is_held_out, order_of
 from megatron_snow.corpus.grouping.runs import RunsWriter, read_runs
 from megatron_snow.pipeline import DOCUMENT, RECORD, SHARD_BYTES, Task, batches_of, read_table, write_table
 
 RUNS = ".runs"
+SPLIT_BY = "split_by_"  # + LEVEL:LANGUAGE, a count: the repositories of a language that is not split by them
 _ADDED = ("group", HEADER, "rank")  # by this stage; an input that has been through it has them
 
 
@@ -70,28 +71,33 @@ def list_partitions(inputs: Sequence[Path], prefix: Path, parameters: Mapping[st
 
 
 def gathering_tasks(plan: Path, listing: Path, part: str) -> list[Task]:
-    """A task for each shard of one part (TRAINING or HELD_OUT) of the corpus."""
-    names = enumerate(Router(read_json(plan)["cuts"]).names)
-    return [
-        Task(name.partition("/")[2], (listing,), {"output": number, "dataset": name.rpartition("-")[0]}, SHARD_BYTES)
-        for number, name in names if name.startswith(f"{part}/")
-    ]  # fmt: skip
+    """A task for each shard of one part (TRAINING or one of SPLITS) of the corpus. A dataset's first one notes what is finer split."""
+    settings, tasks = read_json(plan), []
+    finer: dict[str, dict[str, int]] = {}
+    for split, language, level, repositories in settings["finer"]:
+        finer.setdefault(held_out_place(split, language, "").dataset, {})[f"{SPLIT_BY}{level}:{language}"] = repositories
+    for number, name in enumerate(Router(settings["cuts"]).names):
+        dataset = name.rpartition("-")[0]
+        if dataset.startswith(f"{part}/"):
+            parameters = {"output": number, "dataset": dataset, "notes": finer.pop(dataset, {})}
+            tasks.append(Task(name.partition("/")[2], (listing,), parameters, SHARD_BYTES))
+    return tasks
 
 
 def gather(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) -> Mapping[str, int]:
     """Task: the listing of the partitions, which lie in its sibling "partitions" -> one output's documents in order.
 
-    Parameters: seed, grouping, file_order, header_share, dataset, output (its number).
+    Parameters: seed, grouping, file_order, header_share, dataset, output (its number), notes (counts that go into the manifest).
     """
     table = _sorted_documents(inputs[0], parameters)
     groups, rank = table["group"].to_numpy(), table["rank"].to_numpy()
     first = np.concatenate([[True], groups[1:] != groups[:-1]])[: len(table)] & (rank < 1)
-    share = 0.0 if parameters["dataset"].startswith(f"{HELD_OUT}/") else parameters["header_share"]
+    share = 0.0 if is_held_out(parameters["dataset"]) else parameters["header_share"]
     added = headers_of(table, first, share, parameters["seed"])
     others = sorted(set(table.column_names) - {*DOCUMENT.names, "group", "rank"})  # whatever the order of the inputs
     table = table.select([*DOCUMENT.names, *others, "group"]).append_column(HEADER, added)
     write_table(table, beside(prefix, ".parquet"))
-    return _tally(table, int(first.sum()))
+    return _tally(table, int(first.sum())) | parameters["notes"]
 
 
 def _sorted_documents(listing: Path, parameters: Mapping[str, Any]) -> pa.Table:

@@ -7,8 +7,8 @@
 | language-repo (the paper) | the language | its files in a repository | corpus.file_order |
 | repo-language (the authors' untested hybrid) | all | the repository | by language, then corpus.file_order |
 
-What is held out is grouped by language and repository, in random order, whatever the grouping: held-out losses
-of different groupings are of the same sequences.
+What is held out, for the loss while training and for a test, is grouped by language and repository, in random order, whatever
+the grouping: held-out losses of different groupings are of the same sequences.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from megatron_snow.common.checksums import text_digest
 from megatron_snow.config import file_name_of
 from megatron_snow.corpus.grouping.held_out import unit_of
 
-TRAINING, HELD_OUT = "training", "held_out"
+TRAINING, HELD_OUT, TEST = "training", "held_out", "test"
+SPLITS = (HELD_OUT, TEST)  # that nothing is trained on
 MIXED = "all"  # the dataset of a grouping that mixes languages
 FACTS = ("language", "repository", "path", "id", "size")  # what places a document
 
@@ -57,9 +58,14 @@ def training_place(grouping: str, language: str, repository: str, path: str = ""
     return Place(dataset, f"{group}/{path}" if grouping == "file" else group)
 
 
-def held_out_place(language: str, repository: str) -> Place:
-    """Dataset and group of a document that is held out."""
-    return Place(f"{HELD_OUT}/{file_name_of(language) or 'unknown'}", f"{language}/{repository}")
+def held_out_place(split: str, language: str, repository: str) -> Place:
+    """Dataset and group of a document of one of SPLITS."""
+    return Place(f"{split}/{file_name_of(language) or 'unknown'}", f"{language}/{repository}")
+
+
+def is_held_out(dataset: str) -> bool:
+    """Whether a dataset is of one of SPLITS."""
+    return dataset.partition("/")[0] in SPLITS
 
 
 def facts_of(table: pa.Table, columns: Sequence[str] = FACTS) -> pa.Table:
@@ -72,11 +78,11 @@ class Placer:
     """Places documents of batches: each (language, repository) once, single documents only where the path decides."""
 
     def __init__(self, grouping: str, held_out: pa.Table) -> None:
-        """`held_out`: rows of (language, level, unit), as the plan writes them."""
+        """`held_out`: rows of (split, language, level, unit), as the plan writes them."""
         self._grouping = grouping
-        self._held: dict[str, tuple[str, set[str]]] = {}
+        self._held: dict[str, dict[tuple[str, str], set[str]]] = {}  # language -> (split, level) -> units
         for row in held_out.to_pylist():
-            self._held.setdefault(row["language"], (row["level"], set()))[1].add(row["unit"])
+            self._held.setdefault(row["language"], {}).setdefault((row["split"], row["level"]), set()).add(row["unit"])
 
     def place(self, facts: pa.Table) -> tuple[list[Place], NDArray[np.int64]]:
         """(distinct places, the number of each document's place among them) of a batch."""
@@ -96,16 +102,17 @@ class Placer:
 
     def _place_of_unit(self, language: str, repository: str) -> Place | None:
         """The place of all documents of a language in a repository; None where their paths decide."""
-        level, units = self._held.get(language, ("repository", set()))
-        if level == "repository" and repository in units:
-            return held_out_place(language, repository)
-        if level != "repository" or self._grouping == "file":
+        held = self._held.get(language, {})
+        for (split, level), units in held.items():
+            if level == "repository" and repository in units:
+                return held_out_place(split, language, repository)
+        if self._grouping == "file" or any(level != "repository" for _, level in held):
             return None
         return training_place(self._grouping, language, repository)
 
     def _place_of_document(self, row: Mapping[str, Any]) -> Place:
         language, repository, path = row["language"], row["repository"], row["path"]
-        level, units = self._held.get(language, ("repository", set()))
-        if unit_of(level, repository, path, row["id"]) in units:
-            return held_out_place(language, repository)
+        for (split, level), units in self._held.get(language, {}).items():
+            if unit_of(level, repository, path, row["id"]) in units:
+                return held_out_place(split, language, repository)
         return training_place(self._grouping, language, repository, path)

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from megatron_snow.common.files import beside
 from megatron_snow.common.records import write_json
 from megatron_snow.corpus.grouping.cuts import cuts_of, even_cuts
-from megatron_snow.corpus.grouping.held_out import UNIT_TABLE, hold_out
-from megatron_snow.corpus.grouping.placement import dataset_of, held_out_place, order_of, training_place
+from megatron_snow.corpus.grouping.held_out import UNIT_TABLE, HeldOut, hold_out
+from megatron_snow.corpus.grouping.placement import SPLITS, dataset_of, held_out_place, order_of, training_place
 from megatron_snow.corpus.grouping.survey import PAIR, SURVEY, by_language, finer_units, sums
 from megatron_snow.pipeline import SHARD_BYTES, Piece, read_table, write_table
 
 HELD_OUT_FILE = ".held_out.parquet"
-HELD_OUT = pa.schema([("language", pa.string()), ("level", pa.string()), *UNIT_TABLE])
+HELD_OUT = pa.schema([("split", pa.string()), ("language", pa.string()), ("level", pa.string()), *UNIT_TABLE])
 _BYTES_A_DOCUMENT = 1000  # of memory, while the files of large groups are put in order: path, id, imports, their graph
 _MOST_PARTITIONS = 64  # of a corpus that fits into memory: enough tasks for the workers of one machine
 
@@ -43,7 +43,7 @@ class _Groups(NamedTuple):
 def make_plan(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]) -> Mapping[str, int]:
     """Task: the surveys of all pieces, then all shards -> the plan (.json) and what is held out (.held_out.parquet).
 
-    Parameters: pieces, a (number of the shard, piece of it) a survey; seed, grouping, held_out_share, memory_bytes.
+    Parameters: pieces, a (number of the shard, piece of it) a survey; seed, grouping, held_out_share, test_share, memory_bytes.
     """
     count = len(parameters["pieces"])
     surveys = [read_table(path) for path in inputs[:count]]
@@ -51,9 +51,10 @@ def make_plan(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any
     units = sums(pa.concat_tables([SURVEY.empty_table(), *surveys]), PAIR)
     held_out = _hold_out(units, surveys, pieces, parameters)
     held_sums = sums(held_out.select(SURVEY.names), PAIR)
-    groups = [*_training(_without(units, held_sums), parameters), *_held_out(held_sums, parameters["seed"])]
+    groups = [*_training(_without(units, held_sums), parameters), *_held_out(held_out, parameters["seed"])]
     plan = {
         "cuts": _cut(groups, _without(units, held_sums), parameters),
+        "finer": _finer_splits(held_out, units),
         "large": _large(groups, surveys, parameters["memory_bytes"]),
         "batches": _batches([int(np.sum(survey["bytes"].to_numpy())) for survey in surveys], parameters["memory_bytes"]),
     }
@@ -65,20 +66,32 @@ def make_plan(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any
 def _hold_out(
     units: pa.Table, surveys: Sequence[pa.Table], pieces: Sequence[tuple[Path, Piece]], parameters: Mapping[str, Any]
 ) -> pa.Table:
-    """What is held out of all languages, in the columns of HELD_OUT."""
+    """What is held out of all languages, in the columns of HELD_OUT. What the test takes does not change the rest."""
     tables = [HELD_OUT.empty_table()]
     for language, rows in by_language(units):
         repositories = pa.table([rows["repository"], rows["repository"], rows["documents"], rows["bytes"]], schema=UNIT_TABLE)
         finer = partial(_finer, language, surveys, pieces)
-        chosen = hold_out(repositories, finer, parameters["held_out_share"], parameters["seed"], language)
-        names = [pa.array([name] * len(chosen.units), pa.string()) for name in (language, chosen.level)]
-        tables.append(pa.table([*names, *chosen.units.columns], schema=HELD_OUT))
+        taken: HeldOut | None = None
+        for split in SPLITS:
+            share = parameters[f"{split}_share"]
+            taken = hold_out(repositories, finer, share, parameters["seed"], language, split=split, taken=taken)
+            names = [pa.array([name] * len(taken.units), pa.string()) for name in (split, language, taken.level)]
+            tables.append(pa.table([*names, *taken.units.columns], schema=HELD_OUT))
     return pa.concat_tables(tables)
 
 
-def _finer(language: str, surveys: Sequence[pa.Table], pieces: Sequence[tuple[Path, Piece]], level: str) -> pa.Table:
+def _finer_splits(held_out: pa.Table, units: pa.Table) -> list[list[Any]]:
+    """(split, language, level, repositories of the language) where not whole repositories are held out."""
+    repositories = dict(zip(*(column.to_pylist() for column in units.group_by("language").aggregate([("repository", "count")]).columns)))
+    found = held_out.filter(pc.not_equal(held_out["level"], "repository")).group_by(["split", "language", "level"]).aggregate([])
+    return sorted(
+        [split, language, level, repositories[language]] for split, language, level in zip(*(c.to_pylist() for c in found.columns))
+    )
+
+
+def _finer(language: str, surveys: Sequence[pa.Table], pieces: Sequence[tuple[Path, Piece]], level: str, taken: HeldOut | None) -> pa.Table:
     there = [piece for piece, survey in zip(pieces, surveys) if pc.any(pc.equal(survey["language"], language)).as_py()]
-    return finer_units(language, level, there)
+    return finer_units(language, level, taken, there)
 
 
 def _without(units: pa.Table, held_out: pa.Table) -> pa.Table:
@@ -101,10 +114,11 @@ def _training(units: pa.Table, parameters: Mapping[str, Any]) -> Iterator[_Group
             yield _groups(dataset_of(grouping, language), names, rows, seed)
 
 
-def _held_out(held_sums: pa.Table, seed: int) -> Iterator[_Groups]:
-    for language, rows in by_language(held_sums):
-        places = [held_out_place(language, name.as_py()) for name in rows["repository"]]
-        yield _groups(places[0].dataset, (place.group for place in places), rows, seed)
+def _held_out(held_out: pa.Table, seed: int) -> Iterator[_Groups]:
+    for split in SPLITS:
+        for language, rows in by_language(sums(held_out.filter(pc.equal(held_out["split"], split)), PAIR)):
+            places = [held_out_place(split, language, name.as_py()) for name in rows["repository"]]
+            yield _groups(places[0].dataset, (place.group for place in places), rows, seed)
 
 
 def _groups(dataset: str, names: Iterator[str], rows: pa.Table, seed: int) -> _Groups:

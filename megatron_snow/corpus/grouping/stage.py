@@ -11,14 +11,18 @@ from megatron_snow.common.records import Manifest, read_json
 from megatron_snow.config import Corpus
 from megatron_snow.corpus.grouping.large import rank_large_groups
 from megatron_snow.corpus.grouping.passes import RUNS, gather, gathering_tasks, list_partitions, partition
-from megatron_snow.corpus.grouping.placement import HELD_OUT, TRAINING
+from megatron_snow.corpus.grouping.placement import HELD_OUT, TEST, TRAINING
 from megatron_snow.corpus.grouping.plan import HELD_OUT_FILE, make_plan
 from megatron_snow.corpus.grouping.survey import survey_shard
 from megatron_snow.pipeline import INLINE, WORK, Execution, Stage, Task, run_stage, tasks_by_shard
 
 
-def group(corpus: Corpus, seed: int, inputs: list[Path], training: Path, held_out: Path, execution: Execution = INLINE) -> Manifest:
+def group(
+    corpus: Corpus, seed: int, inputs: list[Path], training: Path, held_out: Path, execution: Execution = INLINE, test: Path | None = None
+) -> Manifest:
     """Documents of a language and repository together (paper 2.1); held-out ones apart. The manifest of the training part.
+
+    `test`: the folder of the test split, by default a sibling of `held_out`; without corpus.test_share it is not made, or emptied.
 
     Shards DATASET-00000.parquet, ..., in which a group's documents follow each other (from one shard to the next where it is
     larger than one), with columns `group` and `header`. They do not depend on the order or size of the input shards.
@@ -30,14 +34,22 @@ def group(corpus: Corpus, seed: int, inputs: list[Path], training: Path, held_ou
     numbers = {path: number for number, path in enumerate(inputs)}
     pieces = [[numbers[task.inputs[0]], task.parameters.get("piece")] for task in surveys]
     sums = [work / "survey" / f"{task.name}.parquet" for task in surveys]
-    settings = {**common, "held_out_share": corpus.held_out_share, "memory_bytes": corpus.memory_bytes, "pieces": pieces}
-    planning = Stage("group: plan", 2, make_plan, settings, (".json", HELD_OUT_FILE))
+    settings = {
+        **common,
+        "held_out_share": corpus.held_out_share,
+        "test_share": corpus.test_share,
+        "memory_bytes": corpus.memory_bytes,
+        "pieces": pieces,
+    }
+    planning = Stage("group: plan", 3, make_plan, settings, (".json", HELD_OUT_FILE))
     run_stage(planning, [Task("plan", (*sums, *inputs))], work / "plan", execution)
     listing = _partition(corpus, common, inputs, pieces, work, execution)
     order = {**common, "file_order": corpus.file_order, "header_share": corpus.header_share}
-    for part, folder in ((HELD_OUT, held_out), (TRAINING, training)):
+    test = test or held_out.with_name("test")
+    parts = {HELD_OUT: held_out, TEST: test, TRAINING: training}
+    for part in parts if corpus.test_share or test.is_dir() else (HELD_OUT, TRAINING):
         tasks = gathering_tasks(work / "plan" / "plan.json", listing, part)
-        manifest = run_stage(Stage("group", 2, gather, order), tasks, folder, execution, started)
+        manifest = run_stage(Stage("group", 3, gather, order), tasks, parts[part], execution, started)
     return manifest
 
 
@@ -54,11 +66,11 @@ def _partition(
         return Task(f"{number:05d}", (plan_path, held_out, *also, *(inputs[shard] for shard in shards)), {**parameters, "pieces": there})
 
     large = [task(n, [], x["pieces"], {"groups": x["groups"], "repositories": x["repositories"]}) for n, x in enumerate(plan["large"])]
-    ranking = Stage("group: rank", 2, rank_large_groups, {**common, "file_order": corpus.file_order})
+    ranking = Stage("group: rank", 3, rank_large_groups, {**common, "file_order": corpus.file_order})
     if large:
         run_stage(ranking, large, work / "ranks", execution)
     ranks = [work / "ranks" / f"{one.name}.parquet" for one in large]
-    parting = Stage("group: partition", 2, partition, {**common, "memory_bytes": corpus.memory_bytes, "ranks": len(ranks)}, (RUNS,))
+    parting = Stage("group: partition", 3, partition, {**common, "memory_bytes": corpus.memory_bytes, "ranks": len(ranks)}, (RUNS,))
     parts = [task(number, ranks, chosen, {}) for number, chosen in enumerate(plan["batches"])]
     run_stage(parting, parts, work / "partitions", execution)
     runs = tuple(work / "partitions" / f"{one.name}{RUNS}" for one in parts)

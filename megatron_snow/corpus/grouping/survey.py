@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from megatron_snow.common.files import beside
-from megatron_snow.corpus.grouping.held_out import UNIT_TABLE, unit_of
+from megatron_snow.corpus.grouping.held_out import UNIT_TABLE, HeldOut, unit_of
 from megatron_snow.corpus.grouping.placement import FACTS, facts_of
 from megatron_snow.pipeline import Piece, batches_of, write_table
 
@@ -45,17 +45,24 @@ def by_language(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         yield table["language"][int(start)].as_py(), table.slice(start, stop - start)
 
 
-def finer_units(language: str, level: str, pieces: Sequence[tuple[Path, Piece]]) -> pa.Table:
-    """The UNIT_TABLE of a language's folders or documents: a dict of them in memory, for the few languages that need it."""
+def finer_units(language: str, level: str, taken: HeldOut | None, pieces: Sequence[tuple[Path, Piece]]) -> pa.Table:
+    """The UNIT_TABLE of a language's folders or documents: a dict of them in memory, for the few languages that need it.
+
+    Without what is taken, and without folders of which a part is.
+    """
     documents: Counter[tuple[str, str]] = Counter()
+    broken: set[tuple[str, str]] = set()
     sizes: Counter[tuple[str, str]] = Counter()
     for path, piece in pieces:
         for batch in batches_of(path, FACTS, piece):
             facts = facts_of(batch)
             for row in facts.filter(pc.equal(facts["language"], language)).to_pylist():
-                unit = row["repository"], unit_of(level, row["repository"], row["path"], row["id"])
+                place = row["repository"], row["path"], row["id"]
+                unit = row["repository"], unit_of(level, *place)
+                if taken and taken.has(*place):
+                    broken.add(unit)
                 documents[unit] += 1
                 sizes[unit] += row["size"]
-    rows = sorted(sizes, key=lambda unit: (unit[1], unit[0]))
+    rows = sorted(sizes.keys() - broken, key=lambda unit: (unit[1], unit[0]))
     columns = [[repository for repository, _ in rows], [name for _, name in rows], [documents[u] for u in rows], [sizes[u] for u in rows]]
     return pa.table([pa.array(column, field.type) for column, field in zip(columns, UNIT_TABLE)], schema=UNIT_TABLE)
