@@ -96,18 +96,6 @@ def subset_of(lengths: NDArray[np.int32], tokens: int, key: int) -> Subset:
     return Subset(len(lengths), key)
 
 
-def permutation(count: int, key: int) -> np.ndarray:
-    """A random order of range(count), int64.
-
-    Sorting by a hash (splitmix64) instead of NumPy's Generator, whose stream may change between
-    versions (NEP 19): a run resumed after an update must see the same order.
-    """
-    x = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.argsort(x ^ (x >> np.uint64(31)), kind="stable")
-
-
 def samples_per_epoch(num_tokens: int, seq_length: int) -> int:
     """Whole samples of seq_length + 1 tokens, overlapping by one."""
     return max(0, (num_tokens - 1) // seq_length)
@@ -121,33 +109,3 @@ def rank_rows(step: int, global_batch_size: int, rank: int, ranks: int) -> range
     """
     first = step * global_batch_size
     return range(first + global_batch_size * rank // ranks, first + global_batch_size * (rank + 1) // ranks)
-
-
-class EpochOrder:
-    """One epoch over groups that lie end to end: which tokens make up its k-th sample."""
-
-    def __init__(self, group_ends: np.ndarray, seq_length: int, key: int) -> None:
-        """`group_ends` int64[n]: where each group ends in the .bin, in tokens."""
-        lengths = np.diff(group_ends, prepend=0)
-        order = permutation(len(lengths), derive_key("groups", key))
-        self._starts, self._lengths = (group_ends - lengths)[order], lengths[order]
-        self._ends = np.cumsum(self._lengths, dtype=np.int64)
-        self._seq_length = seq_length
-        total = int(self._ends[-1]) if len(self._ends) else 0
-        self._samples = permutation(samples_per_epoch(total, seq_length), derive_key("samples", key))
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def spans(self, k: int) -> list[Span]:
-        """The pieces of the k-th sample, seq_length + 1 tokens together."""
-        offset, missing = int(self._samples[k]) * self._seq_length, self._seq_length + 1
-        group = int(np.searchsorted(self._ends, offset, side="right"))
-        spans = []
-        while missing:
-            inside = offset - (int(self._ends[group]) - int(self._lengths[group]))
-            count = min(missing, int(self._lengths[group]) - inside)
-            if count:
-                spans.append(Span(int(self._starts[group]) + inside, count))
-            missing, offset, group = missing - count, offset + count, group + 1
-        return spans
