@@ -49,6 +49,13 @@ class BlendOrder:
             sources[mine], numbers[mine] = order[rows[mine] % _BLOCK], given[rows[mine] % _BLOCK]
         return sources, numbers
 
+    def totals(self) -> Numbers:
+        """How many samples each source gives, int64[sources]."""
+        last = self._count // _BLOCK
+        totals = self._state(last).copy()
+        _advance(self._shares, totals, last * _BLOCK, self._count - last * _BLOCK)
+        return totals
+
     def _block(self, number: int) -> tuple[NDArray[np.uint16], Numbers]:
         if number not in self._blocks:
             order, given = np.empty(_BLOCK, np.uint16), np.empty(_BLOCK, np.int64)
