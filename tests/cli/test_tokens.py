@@ -113,7 +113,7 @@ def test_files_without_a_recipe(code_documents: list[dict[str, Any]], grouped_sh
         ("train_tokenizer", ["--input", __file__], "--output: missing"),
         ("train_tokenizer", ["--input", __file__, "--output", "x", "--vocab-size", "10"], "--vocab-size 10"),
         ("preprocess_data", [], "give --recipe FILE, or --input GLOB"),
-        ("preprocess_data", ["--input", __file__], "--tokenizer-model: missing"),
+        ("preprocess_data", ["--input", __file__, "--output-prefix", "x"], "--tokenizer-model: missing"),
         ("preprocess_data", ["--input", __file__, "--tokenizer-model", "none", "--output-prefix", "x"], "none: no such tokenizer model"),
         ("preprocess_data", ["--input", __file__, "--workers", "0"], "--workers 0"),
     ],

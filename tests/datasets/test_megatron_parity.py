@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from megatron_snow.datasets import IndexedDataset, IndexedWriter, token_dtype, tokenize_texts
+from megatron_snow.datasets import IndexedDataset, IndexedWriter, preprocess_texts, text_columns, token_dtype, tokenize_texts
 from megatron_snow.tokenizers import Tokenizer, load_tokenizer
 
 theirs = pytest.importorskip("megatron.core.datasets.indexed_dataset")
@@ -42,24 +42,39 @@ def test_both_ways(code_documents: list[dict[str, Any]], code_tokenizer: Path, t
         assert np.array_equal(read_by_them[i], read_by_us[i])
 
 
+def _their_tool(lines: list[str], tokenizer: Tokenizer, prefix: Path, keys: list[str], append_eod: bool, dtype: type[np.integer]) -> None:
+    """Encoder.encode and the loop of process_json_file in Megatron-LM's tools/preprocess_data.py."""
+    builders = {key: theirs.IndexedDatasetBuilder(f"{prefix}_{key}_document.bin", dtype=dtype) for key in keys}
+    for line in lines:
+        data = json.loads(line)
+        for key in keys:
+            sentences = data[key] if isinstance(data[key], list) else [data[key]]
+            encoded = [ids for ids in map(tokenizer.encode, sentences) if ids]
+            if encoded and append_eod:
+                encoded[-1] = [*encoded[-1], tokenizer.eod]
+            builders[key].add_document([token for ids in encoded for token in ids], [len(ids) for ids in encoded])
+    for key in keys:
+        builders[key].finalize(f"{prefix}_{key}_document.idx")
+
+
 @pytest.mark.parametrize("append_eod", [False, True])
-def test_plain_texts_as_their_tool_writes_them(
-    code_documents: list[dict[str, Any]], code_tokenizer: Path, tmp_path: Path, append_eod: bool
+@pytest.mark.parametrize("vocab_size", [1024, 128_256])
+def test_texts_as_their_tool_writes_them(
+    code_documents: list[dict[str, Any]], code_tokenizer: Path, tmp_path: Path, append_eod: bool, vocab_size: int, monkeypatch: Any
 ) -> None:
-    """The loop of Megatron-LM's tools/preprocess_data.py on the same ids: one document a text, an empty one gets no end."""
-    tokenizer = load_tokenizer(code_tokenizer)
+    """Two keys, one of them with lists of sentences, empty documents, ids of 16 and 32 bits."""
+    monkeypatch.setattr(preprocess_texts, "token_dtype", lambda _: token_dtype(vocab_size))
+    monkeypatch.setattr(text_columns, "_SMALLEST_PIECE", 40_000)
     texts = ["", *(document["content"] for document in code_documents[:80]), ""]
-    source = tmp_path / "code.jsonl"
-    source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    tokenize_texts([source], code_tokenizer, tmp_path / "code", append_eod=append_eod, workers=2)
-    builder = theirs.IndexedDatasetBuilder(str(tmp_path / "theirs.bin"), dtype=np.uint16)
-    for text in texts:
-        ids = tokenizer.encode(text)
-        ids += [tokenizer.eod] if append_eod and ids else []
-        builder.add_document(np.array(ids, np.int64), [len(ids)] if ids else [])
-    builder.finalize(str(tmp_path / "theirs.idx"))
-    for suffix in ("bin", "idx"):
-        assert (tmp_path / f"code_text_document.{suffix}").read_bytes() == (tmp_path / f"theirs.{suffix}").read_bytes()
+    lines = [json.dumps({"text": text, "lines": text.splitlines(keepends=True)[:9]}) for text in texts]
+    (tmp_path / "code.jsonl").write_text("\n".join(lines) + "\n")
+    keys, tokenizer = ["text", "lines"], load_tokenizer(code_tokenizer)
+    tokenize_texts([tmp_path / "code.jsonl"], code_tokenizer, tmp_path / "ours", keys=keys, append_eod=append_eod)
+    _their_tool(lines, tokenizer, tmp_path / "theirs", keys, append_eod, token_dtype(vocab_size).type)
+    for suffix in ("text_document.bin", "text_document.idx", "lines_document.bin", "lines_document.idx"):
+        assert (tmp_path / f"ours_{suffix}").read_bytes() == (tmp_path / f"theirs_{suffix}").read_bytes()
+    read_by_them = theirs.IndexedDataset(str(tmp_path / "ours_text_document"))
+    assert tokenizer.decode(read_by_them[3]) == texts[4]
 
 
 def test_sentences_of_one_document_stay_together(tmp_path: Path) -> None:
