@@ -11,6 +11,7 @@ from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import MANIFEST
 from megatron_snow.config import Recipe, Workspace
 from megatron_snow.datasets import IndexedDataset
+from megatron_snow.datasets.vocabulary import first_outside
 from megatron_snow.tasks import load_benchmark
 from megatron_snow.tokenizers import load_tokenizer
 from megatron_snow.training.data import dataset_path, dataset_prefixes
@@ -62,10 +63,10 @@ def _check_vocabulary(data: IndexedDataset, vocab_size: int, command: str) -> No
             f"it was made with another tokenizer: make it again with `{command}`, or set tokenizer.vocab_size"
         )
     blocks = max(1, min(_LOOKED_AT // _BLOCK, -(-data.num_tokens // _BLOCK)))
-    for first in np.linspace(0, max(0, data.num_tokens - _BLOCK), blocks, dtype=np.int64):
-        tokens = data.read(int(first), min(_BLOCK, data.num_tokens))
-        if tokens.size and (tokens.max() >= vocab_size or tokens.min() < 0):
+    for first in np.linspace(0, max(0, data.num_tokens - _BLOCK), blocks, dtype=np.int64).tolist():
+        tokens = data.read(first, min(_BLOCK, data.num_tokens))
+        if (place := first_outside(tokens, vocab_size)) is not None:
             raise UserError(
-                f"{data.prefix}.bin: token {tokens.max()} is not below tokenizer.vocab_size {vocab_size}; "
+                f"{data.prefix}.bin: token {tokens[place]} at {first + place:,} is not one of 0 to {vocab_size - 1}, tokenizer.vocab_size; "
                 f"it was made with another tokenizer: make it again with `{command}`, or set tokenizer.vocab_size"
             )

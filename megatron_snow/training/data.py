@@ -16,6 +16,7 @@ from megatron_snow.config import Blend, Recipe, Workspace
 from megatron_snow.datasets import PhaseData
 from megatron_snow.datasets.segments import PADDING
 from megatron_snow.datasets.sources import dataset_path, dataset_prefixes
+from megatron_snow.datasets.vocabulary import first_outside
 from megatron_snow.tokenizers import load_tokenizer
 from megatron_snow.training.phases import PlannedPhase, Step
 
@@ -67,11 +68,10 @@ class BatchReader:
         numbers = step.rows(data_rank, data_size)
         data = self.phase(step.planned)
         batch, size = data.read(numbers), self._recipe.tokenizer.vocab_size
-        if batch.tokens.size and (batch.tokens.max() >= size or batch.tokens.min() < 0):
-            row = int(np.flatnonzero((batch.tokens >= size).any(1) | (batch.tokens < 0).any(1))[0])
-            source, _, _ = data.locate(numbers[row])
+        if (place := first_outside(batch.tokens, size)) is not None:
+            source, _, _ = data.locate(numbers[place // batch.tokens.shape[1]])
             raise UserError(
-                f"{source.path}.bin: token {batch.tokens[row].max()} is not below tokenizer.vocab_size {size}; "
+                f"{source.path}.bin: token {batch.tokens.flat[place]} is not one of 0 to {size - 1}, tokenizer.vocab_size; "
                 "it was made with another tokenizer, make it again with this run's"
             )
         return LocalBatch(batch.tokens, batch.segments[:, 1:] != PADDING if step.phase.packing == "best_fit" else None)

@@ -74,7 +74,7 @@ def test_token_beyond_the_vocabulary(run, capsys: pytest.CaptureFixture[str]) ->
     with IndexedWriter(run.workspace.tokens("general") / "Go", np.uint16) as writer:
         writer.append([*[5] * 500, 1024])
         writer.end_document()
-    assert "Go.bin: token 1024 is not below tokenizer.vocab_size 1024" in refused(run, capsys)
+    assert "Go.bin: token 1024 at 500 is not one of 0 to 1023, tokenizer.vocab_size" in refused(run, capsys)
 
 
 def test_damaged_index(run, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
