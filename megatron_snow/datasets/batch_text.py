@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from megatron_snow.common.files import beside
 from megatron_snow.datasets.lineage import SUFFIX, Lineage
 from megatron_snow.datasets.phase_data import PhaseData
-from megatron_snow.tokenizers import END_OF_DOCUMENT, Tokenizer
+from megatron_snow.datasets.tracing import text_of
+from megatron_snow.tokenizers import Tokenizer
 
 
 class BatchPrinter:
@@ -18,7 +19,6 @@ class BatchPrinter:
 
     def __init__(self, data: PhaseData, tokenizer: Tokenizer) -> None:
         self._data, self._tokenizer = data, tokenizer
-        self._special = tokenizer.special_tokens | {tokenizer.eod: END_OF_DOCUMENT}
         self._lineages: dict[Path, Lineage | None] = {}
 
     def text(self, i: int) -> str:
@@ -28,7 +28,7 @@ class BatchPrinter:
         batch, offset = self._data.read([i]), 0
         files = [file for span in self._data.spans(i) for file in self._files(source.path, span.first_token, span.count)]
         for name, count in self._permuted(files, batch.segments[0]) if self._data.phase.fim.rate else files:
-            parts += [f"«{name}, {count} tokens»", self._decode(batch.tokens[0, offset : offset + count].tolist())]
+            parts += [f"«{name}, {count} tokens»", text_of(batch.tokens[0, offset : offset + count].tolist(), self._tokenizer)]
             offset += count
         return "\n".join(parts) + "\n"
 
@@ -38,15 +38,6 @@ class BatchPrinter:
         if self._data.phase.fim.unit == "file" and len(names) >= len(counts):
             return list(zip(names, counts))
         return [("; ".join(names), sum(counts))]
-
-    def _decode(self, ids: list[int]) -> str:
-        """Text of ids, in which special tokens are seen."""
-        parts, start = [], 0
-        for end, token in enumerate(ids):
-            if token in self._special:
-                parts += [self._tokenizer.decode(ids[start:end]), self._special[token]]
-                start = end + 1
-        return "".join([*parts, self._tokenizer.decode(ids[start:])])
 
     def _files(self, prefix: Path, first_token: int, count: int) -> list[tuple[str, int]]:
         """(name, tokens) of the parts of files in a piece of a .bin."""

@@ -36,10 +36,10 @@ class Selection:
     sha256: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not any(getattr(self, name) for name in _EXACT):
-            raise UserError("nothing is named: give " + ", ".join(_FLAGS[name] for name in _EXACT))
         if self.path and not self.repository:
             raise UserError(f"--path {self.path}: of which repository? Give --repository too")
+        if not any(getattr(self, name) for name in _EXACT):
+            raise UserError("nothing is named: give " + ", ".join(_FLAGS[name] for name in _EXACT))
 
     @property
     def columns(self) -> list[str]:
