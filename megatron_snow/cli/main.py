@@ -27,6 +27,7 @@ VERBS = (
     "lock_corpus",
     "restore_corpus",
     "train_tokenizer",
+    "tokenizer_report",
     "preprocess_data",
     "trace_tokens",
     "take_down",
@@ -39,6 +40,7 @@ VERBS = (
     "evaluate",
     "report",
     "show_blend",
+    "prepare_index",
     "show_batch",
     "doctor",
 )

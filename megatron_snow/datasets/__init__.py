@@ -2,7 +2,7 @@
 
 Start with `indexed` and `writing` (the files), then `order` (one dataset), `blends` (several), `phase_data` (a phase
 of training). `preprocess` makes the files from grouped shards, `preprocess_texts` from plain texts;
-`tokenizer_sample` trains a tokenizer; `lineage` leads from a token back to its repository.
+`tokenizer_sample` trains a tokenizer, `tokenizer_comparison` compares several; `lineage` leads from a token back to its repository.
 """
 
 from megatron_snow.datasets.batch_text import BatchPrinter
@@ -13,6 +13,7 @@ from megatron_snow.datasets.order import rank_rows
 from megatron_snow.datasets.phase_data import PhaseData, Source
 from megatron_snow.datasets.preprocess import tokenize_shards
 from megatron_snow.datasets.preprocess_texts import tokenize_texts
+from megatron_snow.datasets.tokenizer_comparison import compare_tokenizers
 from megatron_snow.datasets.tokenizer_sample import train_on_sample, train_tokenizer
 from megatron_snow.datasets.writing import IndexedWriter, join_datasets
 
@@ -24,6 +25,7 @@ __all__ = [
     "Origin",
     "PhaseData",
     "Source",
+    "compare_tokenizers",
     "join_datasets",
     "rank_rows",
     "token_dtype",

@@ -102,7 +102,8 @@ def test_files_that_do_not_fit_are_named(tmp_path: Path, make_llama: MakeLlama) 
     weights.unlink()
     with pytest.raises(UserError, match=r"model.safetensors: missing; pickled weights"):
         from_huggingface(folder, tmp_path / "out")
-    (folder / "tokenizer.model").unlink()
+    for name in ("tokenizer.model", "tokenizer.json"):
+        (folder / name).unlink()
     with pytest.raises(UserError, match=r"no tokenizer.model, tokenizer.json or vocab.json with merges.txt in this folder"):
         from_huggingface(folder, tmp_path / "out")
     with pytest.raises(UserError, match=r"config.json: missing"):
