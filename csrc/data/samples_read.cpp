@@ -123,7 +123,8 @@ MSNOW_API int64_t msnow_sample_segments(const Samples* samples, const int64_t* n
         const bool fits = for_pieces(*samples, numbers[i], [&](int64_t first, int64_t size) {
             const int64_t* next = std::upper_bound(starts, starts + num_starts, first);
             for (int64_t at = first; at < first + size; ++segment) {
-                const int64_t border = next < starts + num_starts ? std::min(*next++, first + size) : first + size;
+                while (next < starts + num_starts && *next <= at) ++next;  // empty documents begin where others do
+                const int64_t border = next < starts + num_starts ? std::min(*next, first + size) : first + size;
                 to = std::fill_n(to, border - at, segment);
                 at = border;
             }

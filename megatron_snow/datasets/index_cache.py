@@ -23,6 +23,7 @@ import numpy as np
 
 from megatron_snow.common.checksums import bytes_digest
 from megatron_snow.common.errors import UserError
+from megatron_snow.common.explain import before_running
 from megatron_snow.common.files import PARTIAL, beside, commit
 from megatron_snow.common.locks import FolderLock
 from megatron_snow.datasets.seals import BLOCK, digest_of_block
@@ -74,6 +75,7 @@ def open_index(folders: Sequence[Path], name: str, make: Callable[[], Made]) -> 
     for folder in folders:
         if (found := _load(folder / name)) is not None:
             return found
+    before_running("prepare_index", folders[0] / name, "there is no index for this data, order and packing")
     for folder, following in zip(folders, [*folders[1:], None]):
         try:
             return _build_once(folder / name, make)
