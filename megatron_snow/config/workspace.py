@@ -26,8 +26,12 @@ class Workspace:
     root: Path
 
     def corpus(self, stage: str) -> Path:
-        """corpus/collected, filtered, deduplicated, redacted, decontaminated, grouped, held_out: Parquet shards and a manifest."""
+        """corpus/collected, filtered, deduplicated, redacted, decontaminated, grouped, held_out, test: Parquet shards and a manifest."""
         return self.root / "corpus" / stage
+
+    def tokenized_stages(self) -> dict[str, str]:
+        """Stages of the corpus and the datasets that their tokens make; the test split where there is one."""
+        return {"grouped": "general", "held_out": "held_out"} | ({"test": "test"} if self.corpus("test").is_dir() else {})
 
     @property
     def tokenizer_folder(self) -> Path:
@@ -40,7 +44,7 @@ class Workspace:
         return byte_level if byte_level.is_file() else self.tokenizer_folder / "tokenizer.model"
 
     def tokens(self, dataset: str) -> Path:
-        """tokens/general, held_out, selected, synthetic: LANGUAGE.bin, .idx and .lineage.parquet."""
+        """tokens/general, held_out, test, selected, synthetic: LANGUAGE.bin, .idx and .lineage.parquet."""
         return self.root / "tokens" / dataset
 
     def annotator(self, stage: str) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from megatron_snow import datasets
 from megatron_snow.common.records import Manifest, read_manifest
+from megatron_snow.common.splits import finer_splits
 from megatron_snow.corpus import stages as corpus
 from megatron_snow.pipeline import shards_in
 from megatron_snow.recipe.context import Run
@@ -52,9 +53,12 @@ def decontaminate(run: Run) -> str:
 def group(run: Run) -> str:
     inputs, workspace = shards_in(run.workspace.corpus("decontaminated")), run.workspace
     outputs = workspace.corpus("grouped"), workspace.corpus("held_out")
-    line = _funnel(corpus.group(run.recipe.corpus, run.recipe.seed, inputs, *outputs, run.execution))
-    held_out = read_manifest(workspace.corpus("held_out"))
-    return f"{line}; held out {held_out.counts.get('kept', 0) if held_out else 0:,} documents"
+    line = _funnel(corpus.group(run.recipe.corpus, run.recipe.seed, inputs, *outputs, run.execution, workspace.corpus("test")))
+    for split, said in (("held_out", "held out"), ("test", "for the test")):
+        manifest = read_manifest(workspace.corpus(split))
+        if manifest is not None:
+            line += "; ".join([f"; {said} {manifest.counts.get('kept', 0):,} documents", *finer_splits(manifest.counts)])
+    return line
 
 
 def train_tokenizer(run: Run) -> str:
@@ -85,8 +89,8 @@ def _tokenize(run: Run, folder: Path, dataset: str) -> str:
 
 
 def tokenize_corpus(run: Run) -> str:
-    lines = [_tokenize(run, run.workspace.corpus(stage), dataset) for stage, dataset in (("grouped", "general"), ("held_out", "held_out"))]
-    return "; ".join(lines)
+    parts = run.workspace.tokenized_stages().items()
+    return "; ".join(_tokenize(run, run.workspace.corpus(stage), dataset) for stage, dataset in parts)
 
 
 def annotate(run: Run) -> str:

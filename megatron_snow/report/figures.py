@@ -10,10 +10,11 @@ import yaml
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import read_json, read_json_lines, read_manifest
+from megatron_snow.common.splits import finer_splits
 from megatron_snow.config import Workspace
 
-_FUNNEL = ("collected", "filtered", "deduplicated", "redacted", "decontaminated", "held_out", "grouped")
-_DATASETS = ("general", "held_out", "selected", "synthetic")
+_FUNNEL = ("collected", "filtered", "deduplicated", "redacted", "decontaminated", "held_out", "test", "grouped")
+_DATASETS = ("general", "held_out", "test", "selected", "synthetic")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class FunnelRow:
     seconds: float
     dropped: dict[str, int]  # rule -> documents
     dropped_by_language: dict[str, dict[str, int]]  # rule -> language -> documents
+    finer: list[str]  # of a split: languages with too few repositories, and what they are split by
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,16 @@ def _funnel_row(workspace: Workspace, stage: str) -> FunnelRow | None:
             by_language.setdefault(rest[0], {})[rest[1]] = count
     counts = manifest.counts
     kept = counts.get("kept", 0)
-    return FunnelRow(stage, counts.get("documents", kept), kept, counts.get("kept_bytes", 0), manifest.seconds, dropped, by_language)
+    return FunnelRow(
+        stage,
+        counts.get("documents", kept),
+        kept,
+        counts.get("kept_bytes", 0),
+        manifest.seconds,
+        dropped,
+        by_language,
+        finer_splits(counts),
+    )
 
 
 def _counts(folder: Path, prefix: str) -> dict[str, int]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from megatron_snow.common.files import beside
 from megatron_snow.common.records import read_json, write_json
+from megatron_snow.common.splits import SPLIT_BY
 from megatron_snow.corpus.counting import Tally
 from megatron_snow.corpus.grouping.cuts import Router
 from megatron_snow.corpus.grouping.headers import HEADER, headers_of
@@ -27,7 +28,6 @@ from megatron_snow.corpus.grouping.runs import RunsWriter, read_runs
 from megatron_snow.pipeline import DOCUMENT, RECORD, SHARD_BYTES, Task, batches_of, read_table, write_table
 
 RUNS = ".runs"
-SPLIT_BY = "split_by_"  # + LEVEL:LANGUAGE, a count: the repositories of a language that is not split by them
 _ADDED = ("group", HEADER, "rank")  # by this stage; an input that has been through it has them
 
 

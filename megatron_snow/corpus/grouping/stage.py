@@ -22,7 +22,8 @@ def group(
 ) -> Manifest:
     """Documents of a language and repository together (paper 2.1); held-out ones apart. The manifest of the training part.
 
-    `test`: the folder of the test split, by default a sibling of `held_out`; without corpus.test_share it is not made, or emptied.
+    `test`: the folder of the test split, by default a sibling of `held_out`; without corpus.test_share it is not made, and emptied
+    where it is given and there.
 
     Shards DATASET-00000.parquet, ..., in which a group's documents follow each other (from one shard to the next where it is
     larger than one), with columns `group` and `header`. They do not depend on the order or size of the input shards.
@@ -45,11 +46,12 @@ def group(
     run_stage(planning, [Task("plan", (*sums, *inputs))], work / "plan", execution)
     listing = _partition(corpus, common, inputs, pieces, work, execution)
     order = {**common, "file_order": corpus.file_order, "header_share": corpus.header_share}
-    test = test or held_out.with_name("test")
-    parts = {HELD_OUT: held_out, TEST: test, TRAINING: training}
-    for part in parts if corpus.test_share or test.is_dir() else (HELD_OUT, TRAINING):
+    parts = {HELD_OUT: held_out}
+    if corpus.test_share or (test is not None and test.is_dir()):
+        parts[TEST] = test or held_out.with_name("test")
+    for part, folder in (*parts.items(), (TRAINING, training)):
         tasks = gathering_tasks(work / "plan" / "plan.json", listing, part)
-        manifest = run_stage(Stage("group", 3, gather, order), tasks, parts[part], execution, started)
+        manifest = run_stage(Stage("group", 3, gather, order), tasks, folder, execution, started)
     return manifest
 
 
