@@ -42,8 +42,9 @@ def run_folder(grouped_shards: Path, tmp_path_factory: pytest.TempPathFactory) -
     recipe, folder = root / "recipe.yaml", root / "out"
     recipe.write_text(yaml.safe_dump(RECIPE))
     shutil.copytree(grouped_shards, Workspace(folder).corpus("grouped"))
-    (held_out := Workspace(folder).corpus("held_out")).mkdir()
-    shutil.copy(grouped_shards / "C-00000.parquet", held_out)
+    for split in ("held_out", "test"):
+        (shards := Workspace(folder).corpus(split)).mkdir()
+        shutil.copy(grouped_shards / "C-00000.parquet", shards)
     for verb in ("train_tokenizer", "preprocess_data"):
         assert run_verb(verb, ["--recipe", str(recipe), "--output", str(folder)]) == 0
     return recipe, folder
@@ -53,7 +54,8 @@ def test_a_recipe_leaves_model_and_datasets(run_folder: tuple[Path, Path]) -> No
     workspace = Workspace(run_folder[1])
     assert load_tokenizer(workspace.tokenizer_model).vocab_size == 900
     assert {path.name for path in workspace.tokens("general").glob("*.idx")} == {"C.idx", "Python.idx"}
-    assert {path.name for path in workspace.tokens("held_out").glob("*.idx")} == {"C.idx"}
+    for split in ("held_out", "test"):
+        assert {path.name for path in workspace.tokens(split).glob("*.idx")} == {"C.idx"}
 
 
 def test_show_batch_prints_the_samples_that_training_reads(run_folder: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:

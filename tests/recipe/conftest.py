@@ -38,6 +38,7 @@ def small_recipe(repositories: Path, tmp_path_factory: pytest.TempPathFactory) -
     recipe["corpus"] = {
         "sources": [{"kind": "folder", "path": str(repositories)}],
         "held_out_share": 0.1,
+        "test_share": 0.05,
         "decontamination": {"benchmarks": ["humaneval"]},
     }
     recipe["tokenizer"] = {"vocab_size": 600, "train_bytes": 500_000}

@@ -49,7 +49,8 @@ def finished(small_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Wo
 def what_must_be_equal(workspace: Workspace) -> dict[str, object]:
     """Digests of data, tokens, weights and metrics; speeds, times and what an LLM wrote are not repeatable."""
     stages = [
-        workspace.corpus(name) for name in ("collected", "filtered", "deduplicated", "redacted", "decontaminated", "grouped", "held_out")
+        workspace.corpus(name)
+        for name in ("collected", "filtered", "deduplicated", "redacted", "decontaminated", "grouped", "held_out", "test")
     ]
     stages += [workspace.tokenizer_folder, workspace.tokens("general"), workspace.annotator("scores"), workspace.tokens("selected")]
     equal: dict[str, object] = {str(folder.relative_to(workspace.root)): read_manifest(folder).outputs for folder in stages}

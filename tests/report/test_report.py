@@ -48,6 +48,8 @@ def test_it_shows_what_was_recorded(workspace: Workspace) -> None:
     counts = {"documents": 1234, "kept": 1000, "kept_bytes": 5_000_000, "dropped:xml": 234, "dropped:xml:<Evil & Sons>": 234}
     workspace.corpus("filtered").mkdir(parents=True)
     Manifest("filter", "k", {}, {}, counts).write(workspace.corpus("filtered"))
+    workspace.corpus("test").mkdir(parents=True)
+    Manifest("group", "k", {}, {}, {"kept": 17, "split_by_folder:Perl": 2, "split_by_document:SQL": 1}).write(workspace.corpus("test"))
     workspace.tokens("general").mkdir(parents=True)
     Manifest("tokenize", "k", {}, {}, {"tokens:Python": 300, "tokens:C": 100}).write(workspace.tokens("general"))
     steps = [("general", 1, 5.0), ("general", 2, 4.0), ("continued", 3, 3.25)]
@@ -59,7 +61,19 @@ def test_it_shows_what_was_recorded(workspace: Workspace) -> None:
     result = {"benchmark": "humaneval", "problems": 164, "passed": 41, "pass_at_1": 0.25, "status": "done"}
     (workspace.evaluation / "humaneval.json").write_text(json.dumps(result))
     page = write_report(workspace, workspace.report).read_text()
-    for text in ("1,234", "1,000", "5.0 MB", "xml 234", "75.0 %", "25.0 %", "3.250", "4.500", "1.875", "41"):
+    for text in (
+        "1,234",
+        "1,000",
+        "5.0 MB",
+        "xml 234",
+        "75.0 %",
+        "25.0 %",
+        "3.250",
+        "4.500",
+        "1.875",
+        "41",
+        "Perl: by folder (2 repositories); SQL: by document (1 repository)",
+    ):
         assert text in page, text
     assert "&lt;Evil &amp; Sons&gt;" in page
     assert "<Evil" not in page
