@@ -86,7 +86,7 @@ def megatron_snow(verb: str, *options: str | Path) -> list[str | Path]:
     return [sys.executable, "-m", "megatron_snow", verb, *options]
 
 
-def machine() -> dict[str, Any]:
+def machine(packages: Sequence[str] = _PACKAGES) -> dict[str, Any]:
     """What a figure depends on besides the code."""
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
@@ -98,15 +98,17 @@ def machine() -> dict[str, Any]:
         "memory_bytes": memory,
         "system": platform.platform(),
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "packages": {name: importlib.metadata.version(name) for name in packages},
     }
 
 
 class Result:
     """Rows of one benchmark, written to results/NAME-DATE.json when `save` is called."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, folder: str = "benchmarks.corpus", packages: Sequence[str] = ()) -> None:
+        """`folder`: where the benchmark's module is; `packages`: what else its figures depend on."""
         self.name, self.rows = name, list[dict[str, Any]]()
+        self._module, self._packages = f"{folder}.{name}", (*_PACKAGES, *packages)
         self._load = os.getloadavg()[0]
         self._commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent).stdout
 
@@ -125,9 +127,9 @@ class Result:
         RESULTS.mkdir(exist_ok=True)
         write_json(path, {
             "benchmark": self.name, "date": date,
-            "command": " ".join([f"python -m benchmarks.corpus.{self.name}", *(Path(word).name for word in sys.argv[1:])]),
+            "command": " ".join([f"python -m {self._module}", *(Path(word).name for word in sys.argv[1:])]),
             "commit": self._commit.strip(), "load_before": round(self._load, 2), "under_load": self._load > _IDLE,
-            "machine": machine(), "rows": self.rows,
+            "machine": machine(self._packages), "rows": self.rows,
         })  # fmt: skip
         print(f"{path}{'  (under load: not for the README)' if self._load > _IDLE else ''}")
         return path

@@ -15,7 +15,7 @@ from megatron_snow.common.records import read_json
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- figures: made by benchmarks/corpus/table.py -->\n", "<!-- end of figures -->\n"
-_ORDER = ("near_duplicates", "filters", "decontamination", "languages", "redaction", "stages")
+_ORDER = ("near_duplicates", "filters", "decontamination", "languages", "redaction", "stages", "tokenize")
 _UNSHOWN = ("what", "cpu_seconds", "wall_seconds", "bytes", "mb_per_cpu_second", "peak_bytes")
 
 
