@@ -104,9 +104,9 @@ def run_task(prepared: Prepared, *, stage: Stage, output: Path) -> None:
         with task_in(output):
             _run(prepared, stage, output / task.name)
     except UserError as error:
-        if any(str(path) in str(error) for path in task.inputs):
+        if not task.inputs or any(str(path) in str(error) for path in task.inputs):
             raise
-        raise UserError(f"{stage.name}, task {task.name} ({task.inputs[0] if task.inputs else 'no input'}): {error}") from error
+        raise UserError(f"{stage.name}, task {task.name} ({task.inputs[0]}): {error}") from error
     except OSError as error:
         if error.filename is None:  # pyarrow does not say which file had no room
             error.filename = str(output / task.name)
