@@ -31,7 +31,7 @@ def read_tree(path: Path) -> dict[str, Any]:
     """The tree of a tokenizer.json or a folder; UserError where it is missing, damaged or no BPE."""
     tree = _read_json(path) if path.is_file() else _folder_tree(path)
     model = tree.get("model") if isinstance(tree, dict) else None
-    if not isinstance(model, dict) or not isinstance(model.get("vocab"), (dict, list)):
+    if not isinstance(model, dict) or not isinstance(model.get("vocab"), (dict, list)) or not model["vocab"]:
         raise UserError(f"{path}: not a tokenizer.json of Hugging Face's tokenizers (no model with a vocab); restore it")
     kind = model.get("type", "BPE")  # early files do not name it
     if kind != "BPE" or not isinstance(model["vocab"], dict):
@@ -116,8 +116,13 @@ def _added_tokens(folder: Path, vocab: dict[str, int], config: dict[str, Any]) -
     names = {name for entry in ALIASES.items() for name in (entry[0], *entry[1])}
     found = {vocab[name]: {"content": name, "special": True} for name in names if name in vocab}
     for name, token in _optional(folder / "added_tokens.json").items():
-        found[int(token)] = {"content": name, "special": False}
-    for token, fields in config.get("added_tokens_decoder", {}).items():
-        found[int(token)] = {"content": fields["content"], "special": bool(fields.get("special"))}
+        if not isinstance(token, int):
+            raise UserError(f"{folder / 'added_tokens.json'}: {token!r} is no id; restore the file")
+        found[token] = {"content": name, "special": False}
+    try:
+        for text, fields in config.get("added_tokens_decoder", {}).items():
+            found[int(text)] = {"content": str(fields["content"]), "special": bool(fields.get("special"))}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / 'tokenizer_config.json'}: added_tokens_decoder is no list of tokens by id; restore the file") from error
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     return [{"id": token, **plain, **found[token]} for token in sorted(found)]

@@ -27,13 +27,18 @@ class SentencePieceTokenizer(Tokenizer):
     def __init__(self, path: Path) -> None:
         """UserError where `path` is missing or no model."""
         model = _read(path)
-        self._processor, self.prefix = _without_dummy_prefix(model, _processor(path, model))
-        self._byte_ids = _byte_ids(self._processor)
+        processor = _processor(path, model)
+        try:
+            self._processor, self.prefix = _without_dummy_prefix(model, processor)
+            self._byte_ids = _byte_ids(self._processor)
+            texts, special = _texts_and_special(self._processor)
+            self._guard = _guard(self._processor, special)
+        except (RuntimeError, ValueError, OSError) as error:  # pieces that are no UTF-8, or none at all
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{path}: a damaged SentencePiece model ({reason}); restore it or train one again") from error
         if self._byte_ids:
             self.spelled = SPACE_MARK
-        texts, special = _texts_and_special(self._processor)
         super().__init__(path, texts, special, bytes_digest(model))
-        self._guard = _guard(self._processor, special)
 
     @property
     def byte_ids(self) -> Sequence[int]:

@@ -53,6 +53,7 @@ def train_sentencepiece(texts: Iterable[str], vocab_size: int, output: Path) -> 
             eos_piece=END_OF_DOCUMENT,
             control_symbols=list(SPECIAL_TOKENS[1:]),
             user_defined_symbols=list(_TABS),
+            max_sentencepiece_length=32,  # indentation is longer than the 16 of its default: 0.6 % fewer tokens of code at 64,000 pieces
             max_sentence_length=4 * _CHUNK_BYTES,
             shuffle_input_sentence=False,
             num_threads=1,  # BPE gains nothing from more, and the number is written into the model

@@ -168,7 +168,14 @@ class Tokenizer(ABC):
     @cached_property
     def eod(self) -> int:
         """The id that ends a document: <|endoftext|>, in vocabularies of others their end of sentence."""
-        return self.id_of(END_OF_DOCUMENT)
+        names = (END_OF_DOCUMENT, *ALIASES[END_OF_DOCUMENT])
+        found = [self._special[name] for name in names if name in self._special]
+        if found:
+            return found[0]
+        raise UserError(
+            f"{self.path}: no token that ends a document ({', '.join(names)}); use a tokenizer of tools/train_tokenizer.py, "
+            "or add one to its special tokens"
+        )
 
     @cached_property
     def file_separator(self) -> int:
