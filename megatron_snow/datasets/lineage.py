@@ -172,7 +172,7 @@ def texts_of_lineage(table: pa.Table) -> list[pa.Array | pa.ChunkedArray]:
 
 def _open(path: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path, memory_map=True)
+        return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: damaged ({str(error).splitlines()[0]}); {_REMEDY}") from error
 
