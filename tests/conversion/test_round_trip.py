@@ -10,9 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import megatron_snow
 from megatron_snow.common.errors import UserError
 from megatron_snow.conversion import from_huggingface, to_huggingface
 from megatron_snow.conversion.from_huggingface import read_config
+from megatron_snow.tokenizers import load_tokenizer, train_byte_level, write_huggingface_tokenizer
 
 MakeLlama = Callable[..., Path]
 
@@ -50,6 +52,23 @@ def test_transformers_loads_and_completes_like_the_original(tmp_path: Path, make
         assert output.size(1) == ids.size(1) + 64
         texts.append(tokenizer.decode(output[0]))
     assert texts[0] == texts[1]
+
+
+def test_a_byte_level_tokenizer_goes_with_the_weights(tmp_path: Path, make_llama: MakeLlama) -> None:
+    from transformers import AutoTokenizer
+
+    start = make_llama(tmp_path / "start")
+    (start / "tokenizer.model").unlink()
+    texts = [path.read_text(encoding="utf-8") for path in sorted(Path(megatron_snow.__file__).parent.glob("conversion/*.py"))]
+    train_byte_level(texts, 700, tmp_path / "tokenizer.json")
+    write_huggingface_tokenizer(tmp_path / "tokenizer.json", start)
+    checkpoint = from_huggingface(start, tmp_path / "run" / "checkpoints")
+    assert [path.name for path in checkpoint.glob("tokenizer*")] == ["tokenizer.json"]
+    to_huggingface(tmp_path / "run", tmp_path / "back")
+    assert not (tmp_path / "back" / "tokenizer.model").exists()
+    ours, theirs = load_tokenizer(tmp_path / "tokenizer.json"), AutoTokenizer.from_pretrained(tmp_path / "back")
+    assert [theirs(text)["input_ids"] for text in texts] == [ours.encode(text) for text in texts]
+    assert json.loads((tmp_path / "back" / "config.json").read_text())["eos_token_id"] == ours.eod
 
 
 def test_a_wrong_weight_does_not_pass(tmp_path: Path, make_llama: MakeLlama, monkeypatch: pytest.MonkeyPatch) -> None:

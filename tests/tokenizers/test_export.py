@@ -66,6 +66,7 @@ def test_special_tokens(exported: tuple[Tokenizer, Path]) -> None:
     assert prompting("<fim_prefix>x")["input_ids"][0] == ours.id_of("<fim_prefix>")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*BYTE_LEVEL, "llama-2"])
 def test_vocabularies_of_others(name: str, real_vocabulary: Callable[[str], Path], tmp_path: Path) -> None:
     path = real_vocabulary(name)

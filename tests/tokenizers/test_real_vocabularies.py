@@ -56,6 +56,7 @@ def test_the_vectors_of_llama_2(load: Callable[[str], Tokenizer]) -> None:
     assert [text for text, ids in cases if tokenizer.encode(text) != ids] == []
 
 
+@pytest.mark.slow
 def test_llama_2_by_either_file(load: Callable[[str], Tokenizer], code: list[str]) -> None:
     model, tree = load("llama-2"), load_tokenizer(load("llama-2").path.with_name("tokenizer.json"))
     processor = sentencepiece.SentencePieceProcessor(model_file=str(model.path))
@@ -103,6 +104,7 @@ def test_qwen2_gives_the_normal_form_back(load: Callable[[str], Tokenizer], text
     assert tokenizer.decode(tokenizer.encode(text)) == unicodedata.normalize("NFC", text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*BYTE_LEVEL, "llama-2"])
 def test_code_comes_back_and_no_text_is_a_special_token(name: str, load: Callable[[str], Tokenizer], code: list[str]) -> None:
     tokenizer = load(name)

@@ -104,6 +104,7 @@ def test_too_little_text_is_refused(train: Train, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_memory_of_byte_level_does_not_grow_with_the_text(tmp_path: Path) -> None:
     """40 MB of the same words take no more than 4 MB. (SentencePiece holds its sample, which tokenizer.train_bytes bounds.)"""
     peaks = []
