@@ -56,7 +56,7 @@ class PhaseData:
 
     def _passes_of(self, part: Part, data: IndexedDataset, portion: Portion, seed: int) -> Passes:
         name = name_of(part.blend, data)
-        subset = choose_subset(data, portion.different, seed, name)
+        subset = choose_subset(data, portion.different, self.seq_length + 1, seed, name)
         passes = Passes(data, self.phase, self.seq_length, (seed, self.phase.name, name), subset)
         if self.phase.repeat == "joint":
             passes.shuffle_together(portion.share * self._samples * self.seq_length / max(1, passes.different))

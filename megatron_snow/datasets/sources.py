@@ -24,8 +24,8 @@ from megatron_snow.datasets.seals import check_companion
 # Passes that are shuffled together (`joint`) are rounded as Megatron does it: a last pass of which less is read is shuffled by itself.
 _WHOLE_PASS = 0.8
 _REMEDY = "make the dataset again with tools/preprocess_data.py"
-_DRAWS = 16  # of a budget's subset, where documents are large beside it: the first that is not over it by ...
-_OVER = 0.05
+_OFF = 0.01  # a budget's subset may be off by so much; where documents are so large that it is, the nearest of ...
+_DRAWS = 64
 
 
 @dataclass(frozen=True)
@@ -92,22 +92,25 @@ def _prefixes(key: str, blend: Blend, workspace: Workspace) -> list[Path]:
     return found
 
 
-def choose_subset(data: IndexedDataset, tokens: int, *names: str | int) -> Subset | None:
-    """About so many tokens of a dataset in whole sequences, the same in every pass and phase; None: all of it."""
+def choose_subset(data: IndexedDataset, tokens: int, least: int, *names: str | int) -> Subset | None:
+    """About so many tokens of a dataset in whole sequences, `least` or more, the same in every pass and phase; None: all of it."""
     if tokens >= data.num_tokens:
         return None
-    draws = (_drawn(data, tokens, derive_key("subset", *names, draw)) for draw in range(_DRAWS))
-    over = []
-    for subset, found in draws:
-        over.append((found, subset))
-        if found <= (1 + _OVER) * tokens:
+    nearest: tuple[int, Subset | None] = data.num_tokens, None
+    for draw in range(_DRAWS):
+        enough = subset_of(data.sequence_lengths, tokens, derive_key("subset", *names, draw))
+        for subset in (enough, Subset(enough.count - 1, enough.key)):  # over the budget and under it
+            found = tokens_of(data, subset)
+            if found >= least and abs(found - tokens) < abs(nearest[0] - tokens):
+                nearest = found, subset
+        if abs(nearest[0] - tokens) <= _OFF * tokens:
             break
-    return min(over, key=lambda pair: pair[0])[1]
+    return nearest[1]
 
 
-def _drawn(data: IndexedDataset, tokens: int, key: int) -> tuple[Subset, int]:
-    subset = subset_of(data.sequence_lengths, tokens, key)
-    return subset, SequenceOrder(len(data), 0, 1, subset).count_tokens(data.sequence_lengths)
+def tokens_of(data: IndexedDataset, subset: Subset | None) -> int:
+    """How many tokens a part of a dataset has."""
+    return SequenceOrder(len(data), 0, 1, subset).count_tokens(data.sequence_lengths)
 
 
 class Passes:
@@ -119,7 +122,7 @@ class Passes:
     def __init__(self, data: IndexedDataset, phase: Phase, seq_length: int, key: tuple[str | int, ...], subset: Subset | None) -> None:
         """`key`: what the order depends on, beside the number of the round."""
         self.data, self._subset, self._phase, self._seq_length, self._key = data, subset, phase, seq_length, key
-        self.different = SequenceOrder(len(data), 0, 1, subset).count_tokens(data.sequence_lengths)
+        self.different = tokens_of(data, subset)
         self._together = 1  # passes of the first round
         self._ends: list[int] = []  # of the rounds so far, in samples
         self._open: dict[int, SampleIndex] = {}
