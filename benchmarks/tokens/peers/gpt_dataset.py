@@ -24,13 +24,15 @@ def open_blended_dataset(prefixes: Sequence[Path], seq_length: int, cache: Path,
     """Equal parts of each dataset."""
     each = -(-samples // len(prefixes)) + 1
     datasets = [open_gpt_dataset(prefix, seq_length, cache, each) for prefix in prefixes]
-    return BlendedDataset(datasets, [1 / len(prefixes)] * len(prefixes), samples, _config(seq_length, cache))
+    return BlendedDataset(
+        datasets, [1 / len(prefixes)] * len(prefixes), samples, _config(seq_length, None)
+    )  # its own cache takes a process group
 
 
-def _config(seq_length: int, cache: Path) -> GPTDatasetConfig:
+def _config(seq_length: int, cache: Path | None) -> GPTDatasetConfig:
     # As pretrain_gpt.py has it where a kernel makes the causal mask.
     return GPTDatasetConfig(
-        random_seed=1234, sequence_length=seq_length, split="1", path_to_cache=str(cache), tokenizer=_Tokenizer(),
+        random_seed=1234, sequence_length=seq_length, split="1", path_to_cache=cache and str(cache), tokenizer=_Tokenizer(),
         reset_position_ids=False, reset_attention_mask=False, eod_mask_loss=False, create_attention_mask=False,
     )  # fmt: skip
 
