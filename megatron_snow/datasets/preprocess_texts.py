@@ -158,4 +158,6 @@ def _write_record(prefix: Path, stage: Stage, tasks: Sequence[Task], counts: Map
         "files": {file.name: os.stat(file).st_size for file in files},
         "counts": dict(counts),
     }
-    write_json(beside(prefix, RECORD), record)
+    made = beside(prefix, PARTS) / "finished.json"  # a kill leaves nothing beside the datasets
+    write_json(made, record)
+    commit(made, beside(prefix, RECORD))
