@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from megatron_snow.common.errors import UserError
 from megatron_snow.config import Phase, Workspace
 from megatron_snow.datasets.blends import BlendOrder
-from megatron_snow.datasets.fim import FimTokens, fill_in_middle
+from megatron_snow.datasets.fim import fill_in_middle, fim_tokens
 from megatron_snow.datasets.indexed import IndexedDataset
 from megatron_snow.datasets.mixture import Part, Portion, solve
 from megatron_snow.datasets.order import Span, derive_key
@@ -52,7 +52,7 @@ class PhaseData:
         self._shares = [portion.share for _, _, portion in read]
         self.blend = BlendOrder(self._shares, samples)
         self.sources = tuple(self._source(*each) for each in zip(read, self.passes))
-        self._fim = (FimTokens.of(tokenizer, phase.name), derive_key("fim", seed, phase.name)) if phase.fim.rate else None
+        self._fim = (fim_tokens(tokenizer, phase.name), derive_key("fim", seed, phase.name)) if phase.fim.rate else None
 
     def _passes_of(self, part: Part, data: IndexedDataset, portion: Portion, seed: int) -> Passes:
         name = name_of(part.blend, data)

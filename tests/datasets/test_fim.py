@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from megatron_snow.config import FillInMiddle
 from megatron_snow.datasets.fim import LEAST_TOKENS, SENTINELS, FimTokens, fill_in_middle
+from megatron_snow.datasets.fim_reference import permute_rows
 
 PREFIX, MIDDLE, SUFFIX, EOD, SEP, REPO, BOS = range(7)
 IDS = FimTokens(PREFIX, MIDDLE, SUFFIX, EOD, SEP, REPO, BOS)
@@ -152,6 +153,16 @@ def test_a_row_depends_on_its_number_alone(batch: Rows, fim: FillInMiddle, key: 
         alone = permuted(*(part[row : row + 1] for part in batch), fim, numbers[row : row + 1], key)
         assert np.array_equal(alone[0][0], whole[0][row])
         assert np.array_equal(alone[1][0], whole[1][row])
+
+
+@given(samples(), settings, st.integers(0, 2**64 - 1))
+def test_numpy_gives_the_same(batch: Rows, fim: FillInMiddle, key: int) -> None:
+    tokens, segments = (part.copy() for part in batch)
+    numbers, rates = np.arange(len(tokens)), {"rate": round(fim.rate * 2**32), "spm_rate": round(fim.spm_rate * 2**32)}
+    permute_rows(tokens, segments, numbers, IDS, key, **rates, unit=fim.unit)
+    expected = permuted(*batch, fim, key=key)
+    assert np.array_equal(tokens, expected[0])
+    assert np.array_equal(segments, expected[1])
 
 
 @pytest.mark.parametrize("spm_rate", [0.0, 0.3, 1.0])
