@@ -95,7 +95,7 @@ def _search(before: Lineage, after: Lineage, selection: Selection) -> dict[str, 
     similar: list[dict[str, Any]] = []
     for _, rows in after.tables():
         shares = _shares(new, rows, removed)
-        copied = pc.is_in(rows["id"], gone).to_numpy()
+        copied = pc.and_(pc.is_in(rows["id"], gone), pc.greater(rows["size"], 0)).to_numpy()  # empty files say nothing
         copies += _named(rows, np.flatnonzero(copied), shares)
         similar += _named(rows, np.flatnonzero((shares >= _SIMILAR) & ~copied), shares)
     windows = {"windows_removed": len(removed), "windows_in_kept_files": removed.seen, "window_tokens": WINDOW}
