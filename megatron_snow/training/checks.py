@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from megatron_snow.common.errors import UserError
-from megatron_snow.common.records import MANIFEST
+from megatron_snow.common.records import MANIFEST, read_manifest
 from megatron_snow.config import Recipe, Workspace
 from megatron_snow.datasets import IndexedDataset
 from megatron_snow.datasets.vocabulary import first_outside
@@ -32,16 +32,25 @@ def check_datasets(datasets: Iterable[str], recipe: Recipe, workspace: Workspace
             _check_vocabulary(IndexedDataset(prefix), recipe.tokenizer.vocab_size, command)
 
 
-def check_tokenizer(path: Path, recipe: Recipe, command: str) -> None:
-    """The tokenizer is there and has the vocabulary that the recipe, and so the model, says."""
+def check_tokenizer(path: Path, datasets: Iterable[str], recipe: Recipe, workspace: Workspace, command: str) -> None:
+    """The tokenizer is there, has the vocabulary that the recipe, and so the model, says, and made those datasets that know theirs."""
     if not path.exists():
         raise UserError(f"{path}: the tokenizer is missing; make it with `{command}`, or set tokenizer.model to the path of one")
-    size = load_tokenizer(path, engine="reference").vocab_size
+    tokenizer = load_tokenizer(path, engine="reference")
+    size = tokenizer.vocab_size
     if size != recipe.tokenizer.vocab_size:
         raise UserError(
             f"{path}: the tokenizer has {size} pieces, tokenizer.vocab_size is {recipe.tokenizer.vocab_size}; "
             f"set it to {size}, or set tokenizer.model to the tokenizer that made the datasets"
         )
+    for dataset in datasets:
+        folder = dataset_path(dataset, workspace)
+        manifest = read_manifest(folder) if dataset_prefixes(folder) else None
+        if manifest and manifest.parameters.get("tokenizer", tokenizer.digest) != tokenizer.digest:
+            raise UserError(
+                f"{folder}: made with another tokenizer than {path}, though of the same size; "
+                f"make it again with `{command}`, or set tokenizer.model to the one that made it"
+            )
 
 
 def check_evaluation(recipe: Recipe, workspace: Workspace, command: str) -> None:

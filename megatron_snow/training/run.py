@@ -58,8 +58,9 @@ def prepare(recipe: Recipe, workspace: Workspace, *, until_phase: str | None = N
     if done < last_step:
         # Datasets first: where nothing was made yet, its message says more than the tokenizer's.
         phases = plan.between(done + 1, last_step)
-        check_datasets(dict.fromkeys(blend.dataset for planned in phases for blend in planned.phase.data), recipe, data, command)
-        check_tokenizer(tokenizer, recipe, command)
+        datasets = dict.fromkeys(blend.dataset for planned in phases for blend in planned.phase.data)
+        check_datasets(datasets, recipe, data, command)
+        check_tokenizer(tokenizer, [*datasets, "held_out"], recipe, data, command)
         mixtures = tuple(describe_mixture(open_phase(planned, recipe, data)) for planned in phases)
         check_evaluation(recipe, data, command)
     if newest:  # also when nothing is left to do: a finished run of another recipe is not this recipe's

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 from megatron_snow.cli.main import run_verb
 from megatron_snow.common.records import read_json_lines
 from megatron_snow.config import Workspace, load_recipe
-from megatron_snow.datasets import IndexedWriter
+from megatron_snow.datasets import IndexedWriter, tokenize_shards
+from megatron_snow.tokenizers import train_sentencepiece
 from megatron_snow.training import Plan
 from megatron_snow.training.data import BatchReader
 
@@ -64,3 +66,20 @@ def test_a_dtype_too_small_for_the_vocabulary(
     assert run_verb("pretrain", ["--recipe", str(run.recipe), "--check"]) == 2
     error = capsys.readouterr().err
     assert "Go.idx: tokens of uint8 hold no id over 255, tokenizer.vocab_size is 1,024; it was made with another tokenizer" in error
+
+
+def test_a_dataset_of_another_tokenizer(
+    make_tiny_run: Callable[[Path], Any],
+    code_documents: list[dict[str, Any]],
+    grouped_shards: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As many pieces, other ones: only the manifest can tell."""
+    run, other = make_tiny_run(tmp_path), tmp_path / "other.model"
+    train_sentencepiece((document["content"] for document in code_documents[:60]), 1024, other)
+    shutil.rmtree(run.workspace.tokens("selected"))
+    tokenize_shards([grouped_shards / "Python-00001.parquet"], other, run.workspace.tokens("selected"))
+    assert run_verb("pretrain", ["--recipe", str(run.recipe), "--check"]) == 2
+    assert "tokens/selected: made with another tokenizer than" in capsys.readouterr().err
+    assert run_verb("pretrain", ["--recipe", str(run.recipe), "--check", "--until-phase", "first"]) == 0
