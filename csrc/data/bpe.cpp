@@ -19,7 +19,7 @@ namespace {
 enum : uint8_t { kNormal = 1, kUser = 4, kByte = 6 };  // sentencepiece_model.proto, SentencePiece.Type
 constexpr size_t kFew = 64;  // symbols
 constexpr float kNone = -std::numeric_limits<float>::infinity();
-constexpr int kKeyBytes = 32, kKeyWords = 4, kCachedIds = 7, kCacheBits = 16;
+constexpr int kKeyBytes = 32, kKeyWords = 4, kCachedIds = 7, kCacheBits = 17;
 
 struct alignas(64) Cached {  // one cache line
     uint64_t key[kKeyWords];
