@@ -1,7 +1,7 @@
 """Computed indices on disk: built once, by whoever comes first, and mapped by all.
 
 A file, little-endian: 64 bytes of header (`_HEADER`); int64[samples + 1] first row of each sample, where
-the samples are packed; uint32 or uint64[rows, 2]; 16 bytes BLAKE2b over all before them. It appears by
+the samples are packed; uint32 or uint64[rows, 2]; the digest of all before it (`content_digest`). It appears by
 rename, so that a process killed while it builds leaves nothing that is read, and two that build the same
 (on hosts between which no lock holds) do no harm.
 """
@@ -20,13 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from megatron_snow.common.checksums import bytes_digest
+from megatron_snow.common.digests import digests_of
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.explain import before_running
-from megatron_snow.common.files import PARTIAL, beside, commit
+from megatron_snow.common.files import PARTIAL, beside
 from megatron_snow.common.locks import FolderLock
-from megatron_snow.datasets.seals import BLOCK, digest_of_block
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ FOLDER = "index"  # beside the datasets
 _MAGIC = b"MSNOWSI\0"
 _HEADER = struct.Struct("<8sIHHQQQ24x")  # magic, version, bytes of a row, 1 if packed, samples, rows, tokens
 _DIGEST = 16  # bytes
+_PIECE = 1 << 16  # bytes; eight at a time
 _PATIENCE = 600.0  # seconds that a process waits for another's index before it builds its own
 _POLL = 0.05
 
@@ -116,14 +118,13 @@ def _build(path: Path, made: Made) -> Index:
                 file.write(np.ascontiguousarray(chunk).data)
             file.flush()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                digest = _digest(np.frombuffer(content, np.uint8))
+                digest = content_digest(np.frombuffer(content, np.uint8))
             file.write(digest)
-        commit(temporary, path)
+        os.replace(temporary, path)  # no fsync: what a crash of the machine damages is seen and built again
     finally:
         temporary.unlink(missing_ok=True)
     found = _load(path, built=True)
-    if found is None:
-        raise OSError(f"{path}: what was written is not what is read; check the disk")
+    assert found is not None, path
     return found
 
 
@@ -149,7 +150,9 @@ def _load(path: Path, built: bool = False) -> Index | None:
 
 
 def _parse(path: Path, content: np.ndarray, built: bool) -> Index | None:
-    if len(content) < _HEADER.size + _DIGEST or content[-_DIGEST:].tobytes() != _digest(content[:-_DIGEST]):
+    if len(content) < _HEADER.size + _DIGEST:
+        return None
+    if not built and content[-_DIGEST:].tobytes() != content_digest(content[:-_DIGEST]):
         return None
     magic, version, row_bytes, packed, samples, rows, tokens = _HEADER.unpack(content[: _HEADER.size].tobytes())
     firsts_bytes = 8 * (samples + 1) if packed else 0
@@ -161,6 +164,7 @@ def _parse(path: Path, content: np.ndarray, built: bool) -> Index | None:
     return Index(path, tokens, numbers, firsts, built)
 
 
-def _digest(content: np.ndarray) -> bytes:
-    blocks = (digest_of_block(content[first : first + BLOCK]) for first in range(0, len(content), BLOCK))
-    return bytes.fromhex(bytes_digest("".join(blocks).encode()))
+def content_digest(content: NDArray[np.uint8]) -> bytes:
+    """BLAKE2b-128 over those of its pieces: 16 bytes, 2.3 GB/s a core."""
+    offsets = np.append(np.arange(0, len(content), _PIECE, dtype=np.int64), len(content))
+    return bytes.fromhex(bytes_digest(digests_of(content, offsets).tobytes()))

@@ -19,16 +19,14 @@ from numpy.typing import NDArray
 
 from megatron_snow.common.checksums import value_digest
 from megatron_snow.common.errors import UserError
-from megatron_snow.common.files import beside
 from megatron_snow.common.native import load_native
 from megatron_snow.datasets.concatenation import concatenate
-from megatron_snow.datasets.index_cache import SUFFIX, VERSION, Index, default_folders, open_index
+from megatron_snow.datasets.index_cache import SUFFIX, VERSION, Index, content_digest, default_folders, open_index
 from megatron_snow.datasets.index_format import DTYPES
 from megatron_snow.datasets.indexed import IndexedDataset
 from megatron_snow.datasets.order import NativeSequenceOrder, SequenceOrder, Span, Subset, derive_key
 from megatron_snow.datasets.packing import pack_best_fit
 from megatron_snow.datasets.permutation import NativePermutation, Numbers, Permutation, pointer
-from megatron_snow.datasets.seals import checksums_of, read_seal
 
 _CODES = {np.dtype(dtype): code for code, dtype in DTYPES.items()}
 
@@ -55,7 +53,7 @@ class SampleIndex:
         """
         sequences = SequenceOrder(len(data), derive_key("sequences", key), passes, documents)
         subset = [documents.count, documents.key] if documents else None
-        settings = [VERSION, _index_digest(data.prefix), seq_length, key, passes, packing, subset]
+        settings = [VERSION, content_digest(data.sequence_lengths.view(np.uint8)).hex(), seq_length, key, passes, packing, subset]
         make = concatenate if packing == "concatenate" else pack_best_fit
         index = open_index(
             default_folders(data.prefix, cache),
@@ -213,9 +211,3 @@ class _Native(ctypes.Structure):
         ("wide", ctypes.c_int64),
         ("length", ctypes.c_int64),
     ]
-
-
-def _index_digest(prefix: Path) -> str:
-    """Of the .idx, on which alone the samples depend; from its seal where it has one."""
-    seal = read_seal(prefix)
-    return (seal[".idx"] if seal else checksums_of(beside(prefix, ".idx"))).digest
