@@ -89,7 +89,7 @@ def _search(before: Lineage, after: Lineage, selection: Selection) -> dict[str, 
     for found in find_files(before, selection):
         ids.append(found.rows["id"].combine_chunks())
         starts, lengths = (found.rows[column].to_pylist() for column in ("token_start", "tokens"))
-        hashes += [np.unique(window_hashes(old.read(start, length))) for start, length in zip(starts, lengths)]
+        hashes += [window_hashes(old.read(start, length)) for start, length in zip(starts, lengths)]
     removed, gone = WindowSet(np.concatenate(hashes)), pc.unique(pa.concat_arrays(ids))
     copies: list[dict[str, Any]] = []
     similar: list[dict[str, Any]] = []

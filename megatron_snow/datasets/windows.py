@@ -35,7 +35,8 @@ class WindowSet:
     """The windows of some files, to be found in others."""
 
     def __init__(self, hashes: Hashes) -> None:
-        self.hashes = np.unique(hashes)
+        ordered = np.sort(hashes)  # np.unique goes through a table that is five times slower
+        self.hashes = ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)]]
         bits = min(_BITS[1], max(_BITS[0], (32 * len(self.hashes)).bit_length()))
         self._table = _Table(self.hashes, bits)
         self._seen = np.zeros(len(self.hashes), bool)
@@ -65,7 +66,7 @@ class _Table:
 
     def __init__(self, hashes: Hashes, bits: int) -> None:
         self.shift, self.words = 64 - bits, np.zeros(1 << (bits - 6), np.uint64)
-        tops = np.unique(hashes >> np.uint64(self.shift))
+        tops = hashes >> np.uint64(self.shift)
         np.bitwise_or.at(self.words, (tops >> np.uint64(6)).astype(np.int64), np.uint64(1) << (tops & np.uint64(63)))
 
     def may_have(self, hashes: Hashes) -> NDArray[np.bool_]:
