@@ -9,8 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from megatron_snow.common.errors import UserError
 from megatron_snow.common.files import PARTIAL
 from megatron_snow.common.locks import FolderLock
 from megatron_snow.datasets import index_cache
@@ -163,3 +165,30 @@ def test_a_folder_that_cannot_be_written_gives_way(
     caplog.clear()
     assert not SampleIndex.open(data, seq_length=8, key=1).built
     assert not caplog.text
+
+
+@pytest.mark.parametrize("packing", ["concatenate", "best_fit"])
+def test_a_lie_with_the_right_digest_reads_nothing_outside(tmp_path: Path, packing: str) -> None:
+    """1,000 files with changed bytes and a digest that fits them: refused or read from the .bin alone, no crash."""
+    data = written(tmp_path / "Python", [30, 0, 7, 200, 12])
+    index = SampleIndex.open(data, seq_length=8, key=1, packing=packing)
+    content = np.frombuffer(index.path.read_bytes(), np.uint8)[:-16].copy()
+    rng, refused = np.random.default_rng(1), 0
+    for _ in range(1000):
+        lie = content.copy()
+        places = rng.integers(8, len(lie), rng.integers(1, 4))
+        lie[places] = rng.choice([0, 1, 8, 127, 128, 255], len(places))
+        index.path.unlink()
+        index.path.write_bytes(lie.tobytes() + index_cache.content_digest(lie))
+        found = SampleIndex.open(data, seq_length=8, key=1, packing=packing)
+        refused += found.built
+        for k in range(len(found)):
+            row, segments = np.full((1, 9), -7), np.empty((1, 9), np.int32)
+            try:
+                count = found.read(k, row[0])
+                assert sum(span.count for span in found.spans(k)) == count
+                found.segments([k], np.zeros(0, np.int64), segments)
+                assert (row[0, :count] >= 0).all()
+            except UserError:
+                refused += 1
+    assert refused > 500
