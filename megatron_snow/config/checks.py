@@ -148,6 +148,11 @@ def check_makeable(recipe: Recipe) -> Iterator[Problem]:
             yield "annotator.select_tokens", "0; a phase reads the selected dataset: say how many top-ranked tokens it holds"
         if not recipe.annotator.positives:
             yield "annotator.positives", "none given; name repositories of good code, for example ['python:stdlib']"
+    for phase in recipe.phases:
+        for number, blend in enumerate(phase.data):
+            if blend.dataset == "selected" and blend.tokens > recipe.annotator.select_tokens > 0:
+                made = f"of which annotator.select_tokens makes {recipe.annotator.select_tokens:,}"
+                yield f"phases.{phase.name}.data[{number}].tokens", f"{blend.tokens:,} different tokens of selected, {made}"
     if "synthetic" in named and recipe.synthesis.requests < 1:
         yield "synthesis.requests", "0; a phase reads the synthetic dataset: say how many seeds are rewritten"
 

@@ -23,8 +23,11 @@ class BatchPrinter:
 
     def text(self, i: int) -> str:
         """Sample i: a heading with source, epoch and position, then each file's part under its name."""
-        source, epoch, position = self._data.locate(i)
-        parts = [f"=== sample {i}: {source.name}, epoch {epoch}, position {position} of {source.samples_per_epoch}"]
+        source, of_round, position = self._data.locate(i)
+        passes = self._data.passes_of(i)
+        together = passes.together(of_round)
+        name = f"epoch {of_round}" if together == 1 else f"{together} passes together"
+        parts = [f"=== sample {i}: {source.name}, {name}, position {position} of {passes.size(of_round)}"]
         batch, offset = self._data.read([i]), 0
         files = [file for span in self._data.spans(i) for file in self._files(source.path, span.first_token, span.count)]
         for name, count in self._permuted(files, batch.segments[0]) if self._data.phase.fim.rate else files:

@@ -7,7 +7,7 @@ import yaml
 
 import megatron_snow
 from megatron_snow.common.errors import UserError
-from megatron_snow.config import load_recipe, save_recipe
+from megatron_snow.config import check_makeable, load_recipe, save_recipe
 
 RECIPES = Path(megatron_snow.__file__).parent.parent / "examples" / "recipes"
 TINY = RECIPES / "tiny_cpu.yaml"
@@ -79,6 +79,15 @@ def test_a_horizon_that_is_left_out_is_the_sum_of_the_budgets() -> None:
     recipe = load_recipe(TINY, [f"phases.continued.data={budgets}", "phases.continued.tokens=0"])
     assert recipe.phases[1].horizon == 655_360
     assert recipe.steps(recipe.phases[1]) == 40
+
+
+def test_a_budget_over_what_is_selected() -> None:
+    """It would be found out after the annotator has run over the corpus."""
+    budget = "phases.continued.data=[{dataset: selected, tokens: 200_000, epochs: 4}]"
+    recipe = load_recipe(TINY, [budget, "phases.continued.tokens=0"])
+    message = "200,000 different tokens of selected, of which annotator.select_tokens makes 163,840"
+    assert list(check_makeable(recipe)) == [("phases.continued.data[0].tokens", message)]
+    assert not list(check_makeable(load_recipe(RECIPES / "snowcoder_1b3.yaml")))
 
 
 def test_all_problems_come_at_once() -> None:

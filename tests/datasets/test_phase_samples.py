@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.config import Blend, Curve, Phase, Workspace
-from megatron_snow.datasets import IndexedDataset, IndexedWriter, Lineage, PhaseData, rank_rows, tokenize_shards
+from megatron_snow.datasets import BatchPrinter, IndexedDataset, IndexedWriter, Lineage, PhaseData, rank_rows, tokenize_shards
 from megatron_snow.datasets.segments import PADDING
 from megatron_snow.pipeline import shards_in
 from megatron_snow.tokenizers import Tokenizer, load_tokenizer
@@ -177,6 +177,15 @@ def test_segments_of_datasets_by_others(workspace: Workspace, code_tokenizer: Pa
         assert np.array_equal(np.flatnonzero(np.diff(segments)), np.flatnonzero((tokens[:-1] == tokenizer.eod) & (tokens[1:] == 5)))
     for tokens, segments in zip(told.tokens, told.segments):
         assert np.array_equal(np.flatnonzero(np.diff(segments)), np.flatnonzero(tokens[:-1] == tokenizer.eod))
+
+
+def test_a_sample_says_where_in_its_passes_it_stands(workspace: Workspace, code_tokenizer: Path) -> None:
+    c = Blend(str(workspace.tokens("numbered") / "C"))
+    one = build(workspace, c, samples=10).sources[0].samples_per_epoch
+    for repeat, last in (("epochs", f"epoch 3, position {one - 1} of {one}"), ("joint", "4 passes together, position ")):
+        data = build(workspace, c, samples=4 * one, repeat=repeat)
+        text = BatchPrinter(data, load_tokenizer(code_tokenizer)).text(4 * one - 1)
+        assert text.startswith(f"=== sample {4 * one - 1}: {c.dataset}/C, {last}")
 
 
 def test_starts_that_lie_are_refused(grouped: Workspace, code_tokenizer: Path, tmp_path: Path) -> None:
