@@ -11,7 +11,7 @@ from megatron_snow.common.errors import UserError
 from megatron_snow.tokenizers.tokenizer import ALIASES
 
 # Qwen2's: contractions, words with one sign or blank before them, single digits, signs, line ends, blanks. One expression without a
-# stage for digits before it: the only form that every fast engine reads (facts are in docs/tokenizers.md).
+# stage for digits before it: the only form that every fast engine reads.
 CODE_SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 # An added token of this form is none of text, whatever its file says: Qwen2.5-Coder's <|fim_prefix|> is not marked as special.
