@@ -39,7 +39,7 @@ def tokenize_part(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str,
     previous: str | None = None
     with open(beside(prefix, ".bin"), "wb") as tokens, LineageWriter(beside(prefix, SUFFIX), _PART) as lineage:
         for batch in _batches(inputs[0], parameters.get("piece")):
-            groups = pc.fill_null(batch["group"], "").combine_chunks()
+            groups = pc.fill_null(batch["group"].cast(pa.string()), "").combine_chunks()
             ids, rows = _encode(batch, tokenizer, separation, group_begins(groups, previous), counts["tokens"], previous is None)
             tokens.write(ids.astype(dtype, copy=False).data)
             lineage.write(rows.append_column("group", groups))

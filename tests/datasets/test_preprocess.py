@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from megatron_snow.common.checksums import file_digest
@@ -198,6 +199,16 @@ def test_a_language_with_a_point_in_its_name(code_documents: list[dict[str, Any]
         write_shard(tmp_path / f"ASP.NET-{number:05d}.parquet", code_documents[number : number + 1])
     tokenize_shards(shards_in(tmp_path), code_tokenizer, tmp_path / "tokens")
     assert len(Lineage(tmp_path / "tokens" / "ASP.NET")) == 2
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_a_column_of_groups_may_be_of_any_type_that_has_a_text(code_tokenizer: Path, tmp_path: Path, kind: pa.DataType) -> None:
+    shard = tmp_path / "C-00000.parquet"
+    texts, groups = pa.array(["int a;", "int b;", "int c;"]), pa.array(["1", "1", "2"]).cast(kind)
+    pq.write_table(pa.table({"content": texts, "size": [6, 6, 6], "path": ["a", "b", "c"], "group": groups}), shard)
+    tokenize_shards([shard], code_tokenizer, tmp_path / "tokens")
+    lineage = Lineage(tmp_path / "tokens" / "C")
+    assert [(origin.path, origin.group) for origin in lineage.between(0, lineage.num_tokens)] == [("a", 0), ("b", 0), ("c", 1)]
 
 
 def test_bad_shards(grouped_shards: Path, code_tokenizer: Path, tmp_path: Path) -> None:
