@@ -60,7 +60,7 @@ def add_megatron_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--keep-sequential-samples", action="store_true", help="always so: documents keep the order of the input, whatever --partitions"
     )
-    group.add_argument("--log-interval", type=int, default=1000, metavar="N", help="documents between progress updates, at least a piece's")
+    group.add_argument("--log-interval", type=int, default=1000, metavar="N", help="of no effect: progress is shown by time")
     group.add_argument(
         "--tokenizer-hf-no-include-special-tokens", action="store_true",
         help="of a tokenizer.json that puts tokens around every text (Llama's <s>): leave them out",

@@ -97,12 +97,12 @@ def is_done(prefix: Path, key: str, suffixes: Sequence[str]) -> bool:
     return known["key"] == key and all(f.is_file() and f.stat().st_size == known["outputs"][f.name]["bytes"] for f in files)
 
 
-def run_task(prepared: Prepared, *, stage: Stage, output: Path) -> None:
-    """Do the work beside the outputs, then commit them and the record. Messages name the task and what it reads."""
+def run_task(prepared: Prepared, *, stage: Stage, output: Path) -> dict[str, int]:
+    """Do the work beside the outputs, then commit them and the record; the counts. Messages name the task and what it reads."""
     task = prepared.task
     try:
         with task_in(output):
-            _run(prepared, stage, output / task.name)
+            return _run(prepared, stage, output / task.name)
     except UserError as error:
         if not task.inputs or any(str(path) in str(error) for path in task.inputs):
             raise
@@ -116,7 +116,7 @@ def run_task(prepared: Prepared, *, stage: Stage, output: Path) -> None:
         raise
 
 
-def _run(prepared: Prepared, stage: Stage, prefix: Path) -> None:
+def _run(prepared: Prepared, stage: Stage, prefix: Path) -> dict[str, int]:
     temporary = prefix.with_name(f".{prefix.name}.{uuid.uuid4().hex[:12]}{PARTIAL}")  # not the process number: nodes share folders
     record = beside(prefix, RECORD)
     record.unlink(missing_ok=True)  # from here until the new record is written the task is not done
@@ -127,6 +127,7 @@ def _run(prepared: Prepared, stage: Stage, prefix: Path) -> None:
         kept = {"key": prepared.key, "made_from": prepared.made_from, "outputs": outputs, "counts": dict(counts)}
         beside(temporary, RECORD).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
         commit_all([*written, (beside(temporary, RECORD), record)])
+        return dict(counts)
     finally:
         for suffix in (*stage.suffixes, RECORD):
             beside(temporary, suffix).unlink(missing_ok=True)
