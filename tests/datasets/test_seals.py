@@ -125,3 +125,16 @@ def test_a_stage_need_not_digest_again(tmp_path: Path) -> None:
     assert seals.sealed_digest(tmp_path / "x.bin") == known[".bin"].digest != plain
     (tmp_path / "x.lineage.parquet").write_bytes(b"made later")
     assert seals.sealed_digest(tmp_path / "x.lineage.parquet") == hashlib.blake2b(b"made later", digest_size=16).hexdigest()
+
+
+def test_a_companion_is_checked_by_who_opens_it(tmp_path: Path) -> None:
+    write(tmp_path / "x", np.arange(100, dtype=np.uint16))
+    starts = tmp_path / "x.starts.npy"
+    np.save(starts, np.arange(7))
+    seals.check_companion(tmp_path / "x", ".starts.npy")  # nothing to hold it against
+    seals.seal(tmp_path / "x")
+    seals.check_companion(tmp_path / "x", ".starts.npy")
+    seals.check_companion(tmp_path / "x", ".lineage.parquet")  # not there when it was sealed
+    np.save(starts, np.arange(1, 8))
+    with pytest.raises(UserError, match=r"x\.starts\.npy: bytes 0 to 184 not what was sealed"):
+        seals.check_companion(tmp_path / "x", ".starts.npy")
