@@ -6,7 +6,8 @@
 
 namespace {
 
-constexpr int64_t kBlock = 32, kSentinels = 3;
+constexpr int64_t kBlock = 64, kSentinels = 3;
+constexpr int64_t kClose = 64;  // ids: how far apart the fixed tokens may stand to be looked for at once
 
 struct Fim {
     int64_t prefix, middle, suffix;
@@ -39,14 +40,23 @@ MSNOW_INLINE void for_borders(const Fim& fim, const int64_t* tokens, const int32
         if (p && segments[p] != segments[p - 1]) use(p, false);
         if (is_fixed(fim, tokens[p])) use(p, true);
     };
+    // Most blocks have no border. Fixed tokens stand close to each other in most vocabularies, so one comparison finds blocks
+    // that may have one; segments never fall but to the padding at the end, so the ends of a block tell.
+    const int64_t ids[] = {fim.eod, fim.separator, fim.repository, fim.beginning};
+    int64_t low = fim.eod, high = fim.eod;
+    for (const int64_t id : ids)
+        if (id >= 0) low = std::min(low, id), high = std::max(high, id);
+    const bool close = high - low < kClose;
+    const uint64_t range = static_cast<uint64_t>(high - low);
     one(0);
     int64_t p = 1;
     for (; p + kBlock <= width; p += kBlock) {
-        int64_t fixed = 0;
-        int32_t change = 0;
-        for (int64_t i = p; i < p + kBlock; ++i) fixed |= is_fixed(fim, tokens[i]);
-        for (int64_t i = p; i < p + kBlock; ++i) change |= segments[i] ^ segments[i - 1];
-        if (fixed | change)
+        int64_t found = segments[p - 1] != segments[p + kBlock - 1];
+        if (close)
+            for (int64_t i = p; i < p + kBlock; ++i) found |= static_cast<uint64_t>(tokens[i] - low) <= range;
+        else
+            for (int64_t i = p; i < p + kBlock; ++i) found |= is_fixed(fim, tokens[i]);
+        if (found)
             for (int64_t i = p; i < p + kBlock; ++i) one(i);
     }
     for (; p < width; ++p) one(p);
@@ -90,22 +100,25 @@ MSNOW_INLINE void choose(const Fim& fim, const int64_t* tokens, const int32_t* s
     add(width);
 }
 
-// The tokens of a row, of which `old` is a copy.
-void permute(const Fim& fim, const std::vector<Document>& documents, const int64_t* old, int64_t* tokens, int64_t width) {
-    int64_t *to = tokens, *end = tokens + width, done = 0;
-    const auto put = [&](int64_t from, int64_t until) { to = std::copy(old + from, old + until, to); };
-    for (const Document& one : documents) {
-        put(done, one.start);
+// Permutes a row from its end, so that each stretch moves to its place at once; `scratch` holds one document.
+void permute(const Fim& fim, const std::vector<Document>& documents, int64_t* tokens, int64_t width, int64_t* scratch) {
+    int64_t until = width - kSentinels * static_cast<int64_t>(documents.size());  // of what is kept of the row as it was
+    for (int64_t k = static_cast<int64_t>(documents.size()); k-- > 0;) {
+        const Document& one = documents[k];
+        const int64_t shift = kSentinels * k;
+        if (one.stop < until) std::copy_backward(tokens + one.stop, tokens + until, tokens + until + shift + kSentinels);
+        std::copy(tokens + one.start, tokens + one.stop, scratch);
+        const auto put = [&](int64_t* to, int64_t from, int64_t end) { return std::copy(scratch + from - one.start, scratch + end - one.start, to); };
+        int64_t* to = tokens + one.start + shift;
         *to++ = fim.prefix;
-        if (!one.spm) put(one.start, one.first);
+        if (!one.spm) to = put(to, one.start, one.first);
         *to++ = fim.suffix;
-        put(one.second, one.stop);
+        to = put(to, one.second, one.stop);
         *to++ = fim.middle;
-        if (one.spm) put(one.start, one.first);
-        put(one.first, one.second);
-        done = one.stop;
+        if (one.spm) to = put(to, one.start, one.first);
+        put(to, one.first, one.second);
+        until = one.start;
     }
-    std::copy(old + done, old + done + (end - to), to);
 }
 
 // A permuted document is one segment, with its sentinels and the separator that ends it; numbers rise by one.
@@ -140,14 +153,13 @@ void lengthen(const std::vector<Document>& documents, int32_t* segments, int64_t
 // Permutes documents of the samples with these numbers in place: tokens[count][width], segments[count][width].
 MSNOW_API MSNOW_CLONES void msnow_fill_in_middle(const Fim* fim, int64_t* tokens, int32_t* segments, int64_t count, int64_t width,
                                                  const int64_t* samples) {
-    std::vector<int64_t> old(static_cast<size_t>(width));
+    std::vector<int64_t> scratch(static_cast<size_t>(width));
     std::vector<Document> documents;
     for (int64_t row = 0; row < count; ++row, tokens += width, segments += width) {
         documents.clear();
         choose(*fim, tokens, segments, width, static_cast<uint64_t>(samples[row]), documents);
         if (documents.empty()) continue;
-        std::copy(tokens, tokens + width, old.begin());
-        permute(*fim, documents, old.data(), tokens, width);
+        permute(*fim, documents, tokens, width, scratch.data());
         lengthen(documents, segments, width);
     }
 }
