@@ -28,6 +28,7 @@ from megatron_snow.datasets.seals import SUFFIX as SEAL
 from megatron_snow.datasets.seals import seal, sealed_digest
 from megatron_snow.datasets.sequences import NOTHING, Separation
 from megatron_snow.pipeline import INLINE, WORK, Execution, Stage, Task, folder_of_ours, run_stage, tasks_by_shard, unfinished
+from megatron_snow.pipeline.folders import check_folder
 from megatron_snow.tokenizers import END_OF_DOCUMENT, Tokenizer, load_tokenizer
 
 DATASET_SUFFIXES = (".bin", SUFFIX, STARTS, SEAL, ".idx")  # in this order; without an .idx nothing is read
@@ -51,6 +52,7 @@ def tokenize_shards(
     waiting = unfinished(stage, tasks, output)
     if not waiting or execution.explains:
         return run_stage(stage, tasks, output, execution, started)
+    check_folder(stage.name, inputs, stage.suffixes, output)  # before an hour of work, not after it
     with folder_of_ours(output):
         encoding = Stage("tokenize: parts", 1, partial(tokenize_part, model=tokenizer_model), common, PART_SUFFIXES)
         run_stage(encoding, [part for task in waiting for part in parts[task.name]], output / WORK / _PARTS, execution)

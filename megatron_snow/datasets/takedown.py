@@ -27,6 +27,7 @@ from megatron_snow.datasets.splicing import ALONE, Splicer, Stretch
 from megatron_snow.datasets.takedown_proof import prove
 from megatron_snow.datasets.tracing import open_lineages
 from megatron_snow.pipeline import INLINE, WORK, Execution, Stage, Task, folder_of_ours, run_stage
+from megatron_snow.pipeline.folders import check_folder
 
 REMOVED, REPORT = ".removed.parquet", ".takedown.json"
 _INPUTS = (".bin", ".idx", SUFFIX, STARTS)
@@ -47,6 +48,7 @@ def take_down(dataset: Path, selection: Selection, output: Path, execution: Exec
     request = output / WORK / "request.json"
     stage = Stage("take down", 1, _rewrite, suffixes=(*DATASET_SUFFIXES[:-1], REMOVED, REPORT, ".idx"), digest=sealed_digest)
     tasks = [Task(lineage.prefix.name, (request, *(beside(lineage.prefix, suffix) for suffix in _INPUTS))) for lineage in lineages]
+    check_folder(stage.name, [path for task in tasks for path in task.inputs[1:]], stage.suffixes, output)
     with folder_of_ours(output):
         write_json(request, selection.as_dict())
         manifest = run_stage(stage, tasks, output, execution)

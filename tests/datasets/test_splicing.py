@@ -85,6 +85,13 @@ def test_wide_tokens(grouped_shards: Path, code_tokenizer: Path, tmp_path: Path,
         assert Lineage(tmp_path / "wide" / language).at(9_999) == Lineage(tmp_path / "narrow" / language).at(9_999)
 
 
+def test_a_folder_of_others_is_refused_before_any_work(grouped_shards: Path, code_tokenizer: Path, tmp_path: Path) -> None:
+    (tmp_path / "theirs.bin").touch()
+    with pytest.raises(UserError, match=r"holds theirs\.bin, which no stage wrote"):
+        tokenize_shards(shards_in(grouped_shards), code_tokenizer, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["theirs.bin"]
+
+
 def test_explain_writes_nothing(grouped_shards: Path, code_tokenizer: Path, tmp_path: Path) -> None:
     with pytest.raises(WouldRun, match="Python: was never finished here"):
         tokenize_shards(shards_in(grouped_shards), code_tokenizer, tmp_path / "tokens", Execution(explain=True))

@@ -191,3 +191,4 @@ def test_names_that_nothing_has(documents: list[Document], make: Callable[..., P
     assert not (tmp_path / "new").exists()
     with pytest.raises(UserError, match="holds the input"):
         take_down(old, Selection(repository=("python:json",)), old)
+    assert not (old / "work").exists()
