@@ -2,7 +2,8 @@
 
 Start with `indexed` and `writing` (the files), then `order` (one dataset), `blends` (several), `phase_data` (a phase
 of training). `preprocess` makes the files from grouped shards, `preprocess_texts` from plain texts;
-`tokenizer_sample` trains a tokenizer, `tokenizer_comparison` compares several; `lineage` leads from a token back to its repository.
+`tokenizer_sample` trains a tokenizer, `tokenizer_comparison` compares several; `lineage` leads from a token back to its repository,
+`uses` from a token to the samples that read it, `takedown` writes datasets without some documents.
 """
 
 from megatron_snow.datasets.batch_text import BatchPrinter
