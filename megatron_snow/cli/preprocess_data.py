@@ -38,6 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--group-by", choices=("language,repository",), help="input is grouped shards (group-corpus): one dataset a language"
     )
+    parser.add_argument(
+        "--tokenizer-engine", default="auto", metavar="NAME",
+        help="what encodes texts: auto (the fastest with the reference's ids), reference, bpe or fastokens",
+    )  # fmt: skip
     add_execution_arguments(parser)
     add_megatron_arguments(parser)
 
@@ -48,6 +52,8 @@ def run(args: argparse.Namespace) -> None:
     check_megatron_arguments(args)
     if bool(args.recipe) == bool(args.input):
         raise UserError("preprocess-data: give --recipe FILE, or --input GLOB with --tokenizer-model and --output-prefix")
+    if args.tokenizer_engine != "auto" and (args.recipe or args.group_by):
+        raise UserError(f"--tokenizer-engine {args.tokenizer_engine}: only without --recipe and --group-by; leave it out")
     if args.partitions > 1 and not args.keep_sequential_samples:
         print(
             "--partitions: documents keep the order of the input here; Megatron-LM deals them out unless --keep-sequential-samples is given"
@@ -80,6 +86,7 @@ def _recipe(args: argparse.Namespace) -> Results:
 
 def _files(args: argparse.Namespace) -> Results:
     from megatron_snow.datasets import tokenize_shards, tokenize_texts
+    from megatron_snow.datasets.text_tokens import shared_tokenizer
 
     execution = execution_of(args)
     if not args.output_prefix:
@@ -88,4 +95,7 @@ def _files(args: argparse.Namespace) -> Results:
     with tokenizer_of(args) as model:
         if args.group_by:
             return [(prefix, tokenize_shards(inputs, model, prefix, execution).counts)]
-        return [(prefix, tokenize_texts(inputs, model, prefix, keys=args.json_keys, append_eod=args.append_eod, execution=execution))]
+        tokenizer = shared_tokenizer(model, args.tokenizer_engine)
+        print(f"{model}: encoded by {tokenizer.engine}: {tokenizer.engine_reason}", flush=True)
+        options = {"append_eod": args.append_eod, "execution": execution, "engine": args.tokenizer_engine}
+        return [(prefix, tokenize_texts(inputs, model, prefix, keys=args.json_keys, **options))]

@@ -21,10 +21,9 @@ from megatron_snow.common.records import read_json, write_json
 from megatron_snow.datasets import seals
 from megatron_snow.datasets.index_format import token_dtype
 from megatron_snow.datasets.text_columns import pieces_of_texts
-from megatron_snow.datasets.text_tokens import Encoder, dataset_name, tokenize_piece
+from megatron_snow.datasets.text_tokens import Encoder, dataset_name, shared_tokenizer, tokenize_piece
 from megatron_snow.datasets.writing import join_datasets
 from megatron_snow.pipeline import INLINE, RECORD, Execution, Stage, Task, folder_of_ours, run_stage
-from megatron_snow.tokenizers import load_tokenizer
 
 PARTS = ".parts"  # of PREFIX.parts, the folder of what is not finished
 _PLAN = "join.json"  # there when all parts are, with the key of what they are parts of
@@ -48,7 +47,7 @@ def tokenize_texts(
     known by path, size and time of change. The disk holds the output and one part more. UserError for damaged input.
     """
     _check_keys(keys)
-    tokenizer = load_tokenizer(tokenizer_model, engine=engine)
+    tokenizer = shared_tokenizer(tokenizer_model, engine)
     encoder = Encoder(tokenizer_model, engine, tokenizer.eod if append_eod else None)
     tasks = _tasks(inputs)
     parameters = {

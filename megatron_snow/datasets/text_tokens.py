@@ -34,7 +34,7 @@ class Encoder:
     @property
     def tokenizer(self) -> Tokenizer:
         """Loaded once a process."""
-        return _tokenizer(self.model, self.engine)
+        return shared_tokenizer(self.model, self.engine)
 
 
 class Encoded(NamedTuple):
@@ -109,5 +109,6 @@ def _in_order(
 
 
 @cache
-def _tokenizer(model: Path, engine: str) -> Tokenizer:
+def shared_tokenizer(model: Path, engine: str = "auto") -> Tokenizer:
+    """The tokenizer that all tasks of this process use."""
     return load_tokenizer(model, engine=engine)
