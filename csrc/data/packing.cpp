@@ -109,10 +109,16 @@ void write_rows(const Number* sorted, const Number* next, const Number* last, in
 // counts[length] of the rests of that length below capacity (counts[0]: sequences without one); returns the full pieces.
 MSNOW_API MSNOW_CLONES int64_t msnow_pack_count(const SequenceOrder* order, const Length* lengths, int64_t capacity, int64_t* counts) {
     int64_t full = 0;
-    for_sequences(*order, lengths, [&](uint64_t, int64_t length) {
-        full += length / capacity;
-        ++counts[length % capacity];
-    });
+    const auto count = [&](int64_t length, int64_t times) {
+        full += times * (length / capacity);
+        counts[length % capacity] += times;
+    };
+    if (order->subset) {
+        for_sequences(*order, lengths, [&](uint64_t, int64_t length) { count(length, 1); });
+    } else if (order->sequences) {  // of all sequences the order does not matter
+        const int64_t passes = static_cast<int64_t>(order->places.count / order->sequences);
+        for (uint64_t i = 0; i < order->sequences; ++i) count(lengths[i], passes);
+    }
     return full;
 }
 
