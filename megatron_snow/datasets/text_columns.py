@@ -21,7 +21,6 @@ from megatron_snow.pipeline.shards import SPLIT_BYTES
 
 _BATCH_BYTES = 8_000_000  # of text at a time: its ids, twice in memory, are as much again
 _SMALLEST_PIECE = 4_000_000  # a quarter of a second of work for the slowest encoder: ten times what a task costs
-_SAMPLE_BYTES = 4_000_000  # by which is told whether a key holds a text or a list
 _LONGEST_LINE = 256_000_000  # bytes; the reader's own limit
 _TEXT = pa.string()
 
@@ -99,8 +98,7 @@ def _parquet_tables(path: Path, keys: Sequence[str], piece: Piece) -> Iterator[p
 def _json_tables(path: Path, keys: Sequence[str], piece: Piece) -> Iterator[pa.Table]:
     span = piece["bytes"] if piece else None
     try:
-        schema = pa.schema([(key, _json_kind(path, key)) for key in keys])
-        for table in json_lines.tables_of(path, span, _BATCH_BYTES, schema):
+        for table in _first_and_rest(path, keys, span):
             if any(_first_null(table[key]) is not None for key in keys):
                 raise UserError(f"{path}: a document lacks one of {', '.join(keys)}")
             yield table
@@ -108,15 +106,27 @@ def _json_tables(path: Path, keys: Sequence[str], piece: Piece) -> Iterator[pa.T
         raise UserError(_first_without(path, keys, span) or str(error)) from error
 
 
-def _json_kind(path: Path, key: str) -> pa.DataType:
-    """Text, or a list of texts, as the first lines have it."""
+def _first_and_rest(path: Path, keys: Sequence[str], span: Sequence[int] | None) -> Iterator[pa.Table]:
+    """Tables with a text under each key; with a list of texts under some where the first lines have that."""
+    tables = json_lines.tables_of(path, span, _BATCH_BYTES, pa.schema([(key, _TEXT) for key in keys]))
+    try:
+        first = next(tables, None)
+    except UserError:
+        schema = pa.schema([(key, _json_kind(path, key, span)) for key in keys])
+        yield from json_lines.tables_of(path, span, _BATCH_BYTES, schema)
+        return
+    if first is not None:
+        yield first
+        yield from tables
+
+
+def _json_kind(path: Path, key: str, span: Sequence[int] | None) -> pa.DataType:
+    """Text, or a list of texts, as the first lines have it; UserError where they have neither."""
     for kind in (_TEXT, pa.list_(_TEXT)):
         try:
-            next(json_lines.tables_of(path, None, _SAMPLE_BYTES, pa.schema([(key, kind)])), None)
+            next(json_lines.tables_of(path, span, _BATCH_BYTES, pa.schema([(key, kind)])), None)
             return kind
         except UserError as error:
-            if not path.is_file():
-                raise
             reason = error
     raise reason
 
