@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.files import beside
@@ -186,7 +185,7 @@ class _Documents:
         first, last = first_byte // size, -(-last_byte // size)
         try:
             return [f"{origin.repository} {origin.path}" for origin in Lineage(self._data.prefix).between(first, last - first)]
-        except (UserError, pa.ArrowException, OSError):  # the lineage may be what is damaged
+        except UserError:  # the lineage may be what is damaged
             return [f"document {number}" for number in self._numbers(first_byte, last_byte)]
 
     def _numbers(self, first_byte: int, last_byte: int) -> range:

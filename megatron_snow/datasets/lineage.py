@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.files import beside
+from megatron_snow.datasets.seals import check_companion
 
 SUFFIX = ".lineage.parquet"
 STARTS = ".starts.npy"
@@ -64,7 +65,7 @@ class LineageWriter:
     """Write a lineage table by table, in row groups that do not depend on how they came; a context manager."""
 
     def __init__(self, path: Path, schema: pa.Schema = LINEAGE) -> None:
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
         self._schema, self._rows = schema, schema.empty_table()
 
     def write(self, rows: pa.Table) -> None:
@@ -102,6 +103,7 @@ class Lineage:
             raise UserError(f"{path}: no column {missing[0]!r}; {_REMEDY}")
         self.description = _description(self._file, path)
         self._starts = _open_starts(beside(prefix, STARTS), self._file.metadata.num_rows, self.num_tokens)
+        check_companion(prefix, STARTS)
         sizes = [self._file.metadata.row_group(number).num_rows for number in range(self._file.num_row_groups)]
         self._row_starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
         self._groups: dict[int, pa.Table] = {}
@@ -151,17 +153,23 @@ class Lineage:
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.Table]]:
         """(number of its first row, rows) of each row group, one in memory at a time."""
         for group, first in enumerate(self._row_starts[:-1].tolist()):
-            yield first, self._file.read_row_group(group, columns=list(columns or LINEAGE.names))
+            yield first, self._read(group, columns or LINEAGE.names)
 
     def starts(self, first: int, count: int) -> NDArray[np.int64]:
         """The first tokens of rows from `first` on."""
         return np.asarray(self._starts[first : first + count], np.int64)
 
+    def _read(self, group: int, columns: Sequence[str]) -> pa.Table:
+        try:
+            return self._file.read_row_group(group, columns=list(columns))
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(f"{beside(self.prefix, SUFFIX)}: damaged ({str(error).splitlines()[0]}); {_REMEDY}") from error
+
     def _row_group(self, number: int) -> pa.Table:
         if number not in self._groups:
             if len(self._groups) >= _KEPT:
                 del self._groups[next(iter(self._groups))]
-            self._groups[number] = self._file.read_row_group(number, columns=LINEAGE.names)
+            self._groups[number] = self._read(number, LINEAGE.names)
         return self._groups[number]
 
 
@@ -172,7 +180,7 @@ def texts_of_lineage(table: pa.Table) -> list[pa.Array | pa.ChunkedArray]:
 
 def _open(path: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: damaged ({str(error).splitlines()[0]}); {_REMEDY}") from error
 

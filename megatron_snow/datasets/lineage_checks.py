@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,7 @@ def check_lineage(data: IndexedDataset) -> int:
         raise UserError(f"{path}: does not say how files are separated ({error}); {_REMEDY}") from error
     data.check_size()
     files, sequences, last_start, last_group = 0, 0, -1, -1
-    for first, rows in _tables(lineage, path):
+    for first, rows in lineage.tables(_COLUMNS):
         starts, groups = rows["token_start"].to_numpy(), rows["group"].to_numpy()
         nexts = np.append(starts[1:], lineage.starts(first + len(rows), 1) if first + len(rows) < len(lineage) else data.num_tokens)
         begins = _begins(data, starts, last_start)
@@ -53,13 +52,6 @@ def check_lineage(data: IndexedDataset) -> int:
 
 
 _REMEDY = "they do not belong together or one is damaged; make the dataset again with tools/preprocess_data.py"
-
-
-def _tables(lineage: Lineage, path: Path) -> Iterator[tuple[int, pa.Table]]:
-    try:
-        yield from lineage.tables(_COLUMNS)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: damaged ({str(error).splitlines()[0]}); {_REMEDY}") from error
 
 
 def _begins(data: IndexedDataset, starts: NDArray[np.int64], last_start: int) -> NDArray[np.bool_]:

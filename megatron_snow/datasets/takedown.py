@@ -60,6 +60,7 @@ def _rewrite(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any]
     """Task: the request, then the files of a dataset -> the dataset without the files that are meant."""
     selection, old = read_selection(inputs[0]), inputs[1].with_name(inputs[1].name.removesuffix(".bin"))
     lineage, data = Lineage(old), IndexedDataset(old)
+    data.verify()  # what is damaged would be sealed as whole
     separation = Separation.read(lineage.description["separation"])
     removed_files = sum(len(found.numbers) for found in find_files(lineage, selection))
     about, kept = {"tokenizer": lineage.description.get("tokenizer")}, len(lineage) - removed_files

@@ -87,6 +87,22 @@ def test_a_lineage_of_other_tokens(copy: Path) -> None:
         Lineage(copy)
 
 
+def test_a_flipped_bit_is_an_error_and_no_other_file(copy: Path) -> None:
+    """In the starts by the seal, in the table by Parquet's own checksum of a page, which only who reads the page computes."""
+    starts, table = Path(f"{copy}.starts.npy"), Path(f"{copy}.lineage.parquet")
+    whole = starts.read_bytes()
+    starts.write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])
+    with pytest.raises(UserError, match=r"Python\.starts\.npy: bytes 0 to .* not what was sealed"):
+        Lineage(copy)
+    starts.write_bytes(whole)
+    whole = table.read_bytes()
+    column = pq.ParquetFile(table).metadata.row_group(0).column(3)
+    place = column.data_page_offset + column.total_compressed_size // 2
+    table.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    with pytest.raises(UserError, match=r"Python\.lineage\.parquet: damaged"):
+        Lineage(copy).at(5)
+
+
 @pytest.mark.parametrize("damage", ["missing", "short", "pickle", "text", "other", "descending"])
 def test_damaged_starts(copy: Path, damage: str) -> None:
     path = Path(f"{copy}.starts.npy")

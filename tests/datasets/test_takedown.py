@@ -192,3 +192,16 @@ def test_names_that_nothing_has(documents: list[Document], make: Callable[..., P
     with pytest.raises(UserError, match="holds the input"):
         take_down(old, Selection(repository=("python:json",)), old)
     assert not (old / "work").exists()
+
+
+def test_what_is_damaged_is_not_sealed_anew(documents: list[Document], make: Callable[..., Path], tmp_path: Path) -> None:
+    old, repository = make(documents, tmp_path / "old", Tokens()), documents[0]["repository"]
+    for suffix in ("bin", "starts.npy", "lineage.parquet"):
+        path = old / f"Python.{suffix}"
+        whole = path.read_bytes()
+        place = len(whole) // 2
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(UserError, match=rf"Python\.{suffix}: (bytes 0 to {len(whole)} not what was sealed|damaged)"):
+            take_down(old, Selection(repository=(repository,)), tmp_path / "new")
+        assert not list((tmp_path / "new").glob("Python*"))
+        path.write_bytes(whole)
