@@ -27,7 +27,7 @@ def check_recipe(recipe: Recipe) -> Iterator[Problem]:
     if len(set(names)) < len(names):
         yield "phases", f"names {names} are not distinct"
     for phase in recipe.phases:
-        yield from check_phase(phase, recipe.training.global_batch_size * recipe.model.seq_length)
+        yield from check_phase(phase, recipe.batch_size(phase) * recipe.model.seq_length)
 
 
 def _check_model(model: Model) -> Iterator[Problem]:
@@ -77,11 +77,16 @@ def _check_batch(recipe: Recipe) -> Iterator[Problem]:
     training, data = recipe.training, max(1, recipe.parallel.data)
     if training.micro_batch_size < 1 or training.global_batch_size < 1:
         yield "training.micro_batch_size", "batch sizes must be at least 1"
-    elif training.global_batch_size % (training.micro_batch_size * data):
-        yield (
-            "training.global_batch_size",
-            f"{training.global_batch_size} is not a multiple of micro_batch_size {training.micro_batch_size} x data-parallel ranks {data}",
-        )
+        return
+    own = {f"phases.{phase.name}": phase.global_batch_size for phase in recipe.phases if phase.global_batch_size}
+    together = training.micro_batch_size * data
+    for section, size in {"training": training.global_batch_size, **own}.items():
+        if size < 1 or size % together:
+            near = max(together, size // together * together)
+            yield (
+                f"{section}.global_batch_size",
+                f"{size} is not a multiple of micro_batch_size {training.micro_batch_size} x data-parallel ranks {data}; {near} is",
+            )
 
 
 def check_corpus(corpus: Corpus) -> Iterator[Problem]:

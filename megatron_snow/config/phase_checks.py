@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from megatron_snow.config.curve_checks import check_curve
 from megatron_snow.config.schema import Blend, Phase
 
 Problem = tuple[str, str]
@@ -20,7 +21,7 @@ def check_phase(phase: Phase, step_tokens: int) -> Iterator[Problem]:
     for number, blend in enumerate(phase.data):
         yield from _check_blend(f"{key}.data[{number}]", blend)
     yield from _check_horizon(key, phase, step_tokens)
-    yield from _check_rate(key, phase)
+    yield from check_curve(f"{key}.lr", phase.lr, phase.horizon)
     if sum(phase.languages.values()) > 1 + 1e-9 or any(share < 0 for share in phase.languages.values()):
         yield f"{key}.languages", f"shares {dict(phase.languages)} must be at least 0 and together at most 1"
     for name in ("rate", "spm_rate"):
@@ -64,10 +65,3 @@ def budgets(blends: list[Blend]) -> str:
     """What the budgets say: "selected 12,500,000,000 x 4 = 50,000,000,000"."""
     terms = [f"{blend.dataset} {blend.tokens:,}" + (f" x {blend.epochs:g}" if blend.epochs else "") for blend in blends]
     return f"{' + '.join(terms)} = {sum(blend.budget for blend in blends):,}"
-
-
-def _check_rate(key: str, phase: Phase) -> Iterator[Problem]:
-    if phase.lr.peak <= 0 or phase.lr.final < 0 or phase.lr.final > phase.lr.peak:
-        yield f"{key}.lr", f"peak {phase.lr.peak} and final {phase.lr.final}: peak must be above 0 and final between 0 and peak"
-    if phase.horizon > 0 and not 0 <= phase.lr.warmup_tokens < phase.horizon:
-        yield f"{key}.lr.warmup_tokens", f"{phase.lr.warmup_tokens} is not below the horizon of {phase.horizon} tokens"

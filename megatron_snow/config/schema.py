@@ -170,13 +170,29 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Curve:
-    """Learning rate as a function of tokens consumed in the phase: linear 0 -> peak over the warmup, then the shape."""
+class CurvePoint:
+    """A rate of a piecewise curve; between two points it is linear."""
 
-    shape: Literal["cosine", "linear", "constant"]
-    peak: float
-    final: float = 0.0  # reached at the horizon; a constant curve stays at its peak
+    tokens: int  # consumed in the phase
+    rate: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Learning rate as a function of tokens consumed in the phase: linear start -> peak over the warmup, then the shape.
+
+    A re-warmup (0 -> peak -> 0, paper 2.3) is linear with a warmup and final 0. A key that the shape does not use is refused.
+    """
+
+    shape: Literal["cosine", "linear", "constant", "wsd", "inverse_sqrt", "piecewise"]
+    peak: float = 0.0
+    final: float = 0.0  # reached at the horizon
     warmup_tokens: int = 0
+    start: float = 0.0  # where the warmup begins; without a warmup the curve begins at its peak
+    horizon_tokens: int = 0  # where cosine, linear and wsd end; 0: with the phase
+    decay_tokens: int = 0  # wsd: the last ones before the horizon, over which it falls from peak to final
+    decay: Literal["linear", "cosine", "1-sqrt"] = "linear"  # wsd: how
+    points: tuple[CurvePoint, ...] = ()  # piecewise
 
 
 @dataclass(frozen=True)
@@ -217,6 +233,8 @@ class Phase:
     lr: Curve = field(kw_only=True)
     # Target share of languages in the phase; the rest keep their proportions to each other (paper 2.4: Python near half).
     languages: Mapping[str, float] = field(default_factory=dict)
+    global_batch_size: int = 0  # sequences a step; 0: training.global_batch_size
+    # What carries over: weights always; the optimizer's moments and step counts, or none of them.
     optimizer_state: Literal["carry", "reset"] = "carry"
     # epochs: a pass ends before the next begins (four repeats are four passes); joint: all passes shuffled together, as Megatron does.
     repeat: Literal["epochs", "joint"] = "epochs"
@@ -296,6 +314,10 @@ class Recipe:
     synthesis: Synthesis = field(default_factory=Synthesis)
     evaluation: Evaluation = field(default_factory=Evaluation)
 
+    def batch_size(self, phase: Phase) -> int:
+        """Sequences of an optimizer step of a phase."""
+        return phase.global_batch_size or self.training.global_batch_size
+
     def steps(self, phase: Phase) -> int:
         """Optimizer steps of a phase: its horizon over the tokens of a step, rounded up."""
-        return -(-phase.horizon // (self.training.global_batch_size * self.model.seq_length))
+        return -(-phase.horizon // (self.batch_size(phase) * self.model.seq_length))

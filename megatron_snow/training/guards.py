@@ -51,9 +51,10 @@ def finite_step(engine: Engine, batch: LocalBatch, step: Step) -> StepResult:
         if not engine.is_main:
             fall_silent()
         phase, samples = step.phase, step.samples
+        rates = "points" if phase.lr.shape == "piecewise" else f"peak ({phase.lr.peak:g})"
         raise UserError(
             f"step {step.number}: {error}; samples {samples.start} to {samples.stop - 1} of phase {phase.name} were in the batch, "
-            f"`megatron-snow show-batch --step {step.number}` prints them; lower phases.{phase.name}.lr.peak ({phase.lr.peak:g}) "
+            f"`megatron-snow show-batch --step {step.number}` prints them; lower phases.{phase.name}.lr.{rates} "
             f"or training.optimizer.clip_grad ({engine.recipe.training.optimizer.clip_grad:g}) and start again"
         ) from None
 

@@ -24,6 +24,7 @@ class PlannedPhase:
     steps: int
     batch: int  # sequences a step
     seq_length: int
+    samples_before: int = 0  # of the phases before it
 
     @property
     def last_step(self) -> int:
@@ -75,7 +76,7 @@ class Step:
     @property
     def total_samples(self) -> int:
         """Samples consumed by the run when this step is done."""
-        return self.number * self.planned.batch
+        return self.planned.samples_before + self.samples.stop
 
     @property
     def total_tokens(self) -> int:
@@ -88,11 +89,11 @@ class Plan:
 
     def __init__(self, recipe: Recipe) -> None:
         self.phases: list[PlannedPhase] = []
-        first = 1
+        first, samples = 1, 0
         for phase in recipe.phases:
-            planned = PlannedPhase(phase, first, recipe.steps(phase), recipe.training.global_batch_size, recipe.model.seq_length)
+            planned = PlannedPhase(phase, first, recipe.steps(phase), recipe.batch_size(phase), recipe.model.seq_length, samples)
             self.phases.append(planned)
-            first += planned.steps
+            first, samples = first + planned.steps, samples + planned.samples
         self.steps = first - 1
 
     def step(self, number: int) -> Step:
