@@ -1,4 +1,8 @@
-"""YAML to a checked Recipe: strict keys, `--set` overrides, one message for all that is wrong."""
+"""YAML to a checked Recipe: strict keys, `--set` overrides, one message for all that is wrong.
+
+A recipe can be another one with a few keys changed, as an ablation is: a file of `base: FILE` (beside it) and
+`set:` with the keys as `--set` takes them. Its name is the file's, its workspace the base's.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,7 @@ class _Problems(list[str]):
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read, override and check a recipe; UserError with every problem at once."""
     path = Path(path)
-    tree = _read_yaml(path)
+    tree = _read_tree(path)
     for override in overrides:
         _override(tree, override)
     problems = _Problems()
@@ -55,6 +59,23 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
+def _read_tree(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The keys of a file, or those of its base with its own put over them; `above`: the files that led here."""
+    tree = _read_yaml(path)
+    if "base" not in tree:
+        return tree
+    base, changes, others = tree["base"], tree.get("set", {}), [key for key in tree if key not in ("base", "set")]
+    if not isinstance(base, str) or not isinstance(changes, dict) or others:
+        told = f"; {', '.join(map(str, others))}: belongs under set" if others else ""
+        raise UserError(f"{path}: beside `base: FILE` there is only `set:`, a mapping of dotted keys to values{told}")
+    if path.resolve() in above:
+        raise UserError(f"{path}: its base leads back to itself: {' -> '.join(file.name for file in (*above, path))}")
+    tree = _read_tree(path.parent / base, (*above, path.resolve())) | {"name": path.stem}
+    for key, value in changes.items():
+        _set(tree, str(key), value, f"{path}: set {key}")
+    return tree
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -68,15 +89,20 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _override(tree: dict[str, Any], override: str) -> None:
-    """Apply 'a.b=value'; a list's item is addressed by its number or its name (phases.general.tokens=1000)."""
+    """Apply 'a.b=value'."""
     keys, equals, text = override.partition("=")
     if not equals or not keys:
         raise UserError(f"--set {override}: expected key=value, for example --set training.global_batch_size=64")
+    _set(tree, keys, _value_of(text, override), f"--set {override}")
+
+
+def _set(tree: dict[str, Any], keys: str, value: Any, told: str) -> None:
+    """Put a value in its place; a list's item is addressed by its number or its name (phases.general.tokens). `told`: who says so."""
     node: Any = tree
     *parents, last = keys.split(".")
     for key in parents:
-        node = _child(node, key, override)
-    node[_position(node, last, override) if isinstance(node, list) else last] = _value_of(text, override)
+        node = _child(node, key, told)
+    node[_position(node, last, told) if isinstance(node, list) else last] = value
 
 
 def _value_of(text: str, override: str) -> Any:
@@ -86,22 +112,22 @@ def _value_of(text: str, override: str) -> Any:
         raise UserError(f"--set {override}: not a YAML value: {' '.join(str(error).split())}") from error
 
 
-def _child(node: Any, key: str, override: str) -> Any:
+def _child(node: Any, key: str, told: str) -> Any:
     if isinstance(node, list):
-        return node[_position(node, key, override)]
+        return node[_position(node, key, told)]
     child = node.setdefault(key, {})
     if not isinstance(child, (dict, list)):
-        raise UserError(f"--set {override}: {key} is the value {child!r}, it has no keys of its own")
+        raise UserError(f"{told}: {key} is the value {child!r}, it has no keys of its own")
     return child
 
 
-def _position(items: list[Any], key: str, override: str) -> int:
+def _position(items: list[Any], key: str, told: str) -> int:
     names = [item.get("name", str(number)) if isinstance(item, dict) else str(number) for number, item in enumerate(items)]
     if key in names:
         return names.index(key)
     if key.isdigit() and int(key) < len(items):
         return int(key)
-    raise UserError(f"--set {override}: no item {key!r}; there are {', '.join(names)}")
+    raise UserError(f"{told}: no item {key!r}; there are {', '.join(names)}")
 
 
 def _build(kind: Any, value: Any, key: str, problems: _Problems) -> Any:
