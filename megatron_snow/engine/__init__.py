@@ -9,8 +9,8 @@ import warnings
 with warnings.catch_warnings():
     # megatron-core warns once for each part of Transformer Engine and apex that is missing; none of them is used.
     warnings.simplefilter("ignore", UserWarning)
+    from megatron_snow.config.weights import weight_shapes
     from megatron_snow.engine.engine import Engine, StepResult
     from megatron_snow.engine.exchange import read_model, write_model
-    from megatron_snow.engine.weights import weight_shapes
 
 __all__ = ["Engine", "StepResult", "read_model", "weight_shapes", "write_model"]

@@ -15,10 +15,10 @@ from torch.nn.functional import pad
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.config import Model
+from megatron_snow.config.weights import VOCABULARY_WEIGHTS, padded_vocab_size, weight_shapes
 from megatron_snow.engine.common_state import COMMON_FILE, CommonState, read_common
 from megatron_snow.engine.sharded import STATE_PREFIX
 from megatron_snow.engine.storage import MetadataReader, PlainWriter
-from megatron_snow.engine.weights import VOCABULARY_WEIGHTS, padded_vocab_size, weight_shapes
 
 
 def read_model(folder: Path) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from megatron.core.process_groups_config import ProcessGroupCollection
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.config import Parallel
-from megatron_snow.engine.weights import check_vocabulary_split
+from megatron_snow.config.weights import check_vocabulary_split
 
 _TIMEOUT = timedelta(minutes=30)  # a save of a large model keeps the others waiting
 

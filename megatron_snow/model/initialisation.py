@@ -12,9 +12,9 @@ from torch.nn.functional import pad
 
 from megatron_snow.common.checksums import value_digest
 from megatron_snow.config import Model
-from megatron_snow.engine.weights import VOCABULARY_WEIGHTS
+from megatron_snow.config.weights import VOCABULARY_WEIGHTS, split_dimension
 
-_RESIDUAL = ("linear_proj.weight", "linear_fc2.weight")  # these add to the residual, and are split by columns
+_RESIDUAL = ("linear_proj.weight", "linear_fc2.weight")  # these add to the residual
 
 
 def initial_weight(name: str, shape: tuple[int, ...], seed: int, model: Model) -> Tensor:
@@ -24,11 +24,6 @@ def initial_weight(name: str, shape: tuple[int, ...], seed: int, model: Model) -
     generator = torch.Generator().manual_seed(int(value_digest([seed, name])[:15], 16))
     std = model.init_std / (2 * model.num_layers) ** 0.5 if name.endswith(_RESIDUAL) else model.init_std
     return torch.empty(shape).normal_(0.0, std, generator=generator)
-
-
-def split_dimension(name: str) -> int:
-    """The dimension along which a matrix is split among tensor-parallel ranks."""
-    return 1 if name.endswith(_RESIDUAL) else 0
 
 
 def shard_of(name: str, whole: Tensor, rank: int, size: int, padded_vocab_size: int) -> Tensor:

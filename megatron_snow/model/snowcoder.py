@@ -13,9 +13,9 @@ from torch import Tensor
 
 from megatron_snow import kernels
 from megatron_snow.config import Recipe
+from megatron_snow.config.weights import EMBEDDING, OUTPUT, padded_vocab_size, split_dimension, weight_shapes
 from megatron_snow.engine.groups import Groups
-from megatron_snow.engine.weights import EMBEDDING, OUTPUT, padded_vocab_size, weight_shapes
-from megatron_snow.model.initialisation import initial_weight, shard_of, split_dimension
+from megatron_snow.model.initialisation import initial_weight, shard_of
 from megatron_snow.model.spec import block_spec, transformer_config
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from megatron_snow.engine.weights import EMBEDDING, padded_vocab_size, weight_shapes
+from megatron_snow.config.weights import EMBEDDING, padded_vocab_size, weight_shapes
 from megatron_snow.model.initialisation import initial_weight, shard_of, split_dimension
 
 LAYER = "decoder.layers.2."
