@@ -137,6 +137,8 @@ class Parallel:
     context: int = 1
     sequence: bool = False  # sequence parallelism in the tensor-parallel group
     distributed_optimizer: bool = False  # ZeRO-1
+    virtual_pipeline: int = 1  # model chunks of each pipeline rank; above 1: the interleaved schedule, with smaller bubbles
+    overlap: bool = True  # gradients and ZeRO-1's weights travel while the GPU computes; nothing on gloo
 
     @property
     def data(self) -> int:
@@ -164,6 +166,11 @@ class Training:
     global_batch_size: int  # sequences a step
     micro_batch_size: int  # sequences a forward pass of one data-parallel rank
     precision: Literal["fp32", "bf16"] = "bf16"
+    # Activations computed again in the backward pass: selective: norms and SwiGLU, no matrix product; full: all but each layer's input.
+    recompute: Literal["none", "selective", "full"] = "none"
+    document_attention: bool = False  # a token sees its own document alone; false: all before it in the sample, as in the paper
+    reset_positions: bool = False  # RoPE counts from the start of each document
+    deterministic: bool = False  # the same command gives the same bits again; slower on a GPU
     optimizer: Optimizer = field(default_factory=Optimizer)
     save_interval: int = 1000  # steps; the end of a phase is always saved
     keep_checkpoints: int = 2  # newest ones; ends of phases are always kept
@@ -234,8 +241,11 @@ class Phase:
     # Target share of languages in the phase; the rest keep their proportions to each other (paper 2.4: Python near half).
     languages: Mapping[str, float] = field(default_factory=dict)
     global_batch_size: int = 0  # sequences a step; 0: training.global_batch_size
-    # What carries over: weights always; the optimizer's moments and step counts, or none of them.
+    # What carries over: weights always; the optimizer's moments and step counts, or none of them; where reading stopped, or not.
     optimizer_state: Literal["carry", "reset"] = "carry"
+    # reset: every dataset from its beginning, in an order of this phase; carry: in the order of the phase that read it last, from
+    # the sample after that one's last. A dataset that no phase before read begins anew in both.
+    sample_cursor: Literal["carry", "reset"] = "reset"
     # epochs: a pass ends before the next begins (four repeats are four passes); joint: all passes shuffled together, as Megatron does.
     repeat: Literal["epochs", "joint"] = "epochs"
     # concatenate: groups end to end, cut every seq_length; best_fit: whole pieces packed into samples, the rest padded (Ding et al. 2024).
