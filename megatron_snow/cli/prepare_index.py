@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     from megatron_snow.config import FillInMiddle
     from megatron_snow.datasets import PhaseData
     from megatron_snow.training import Plan
-    from megatron_snow.training.data import data_workspace
+    from megatron_snow.training.data import cursors_of, data_workspace
 
     recipe, workspace = recipe_of(args)
     names = [phase.name for phase in recipe.phases]
@@ -48,8 +48,10 @@ def run(args: argparse.Namespace) -> None:
         if args.phase in (None, planned.phase.name):
             print(f"phase {planned.phase.name}")
             # What samples are filled up with, or permuted into, takes the tokenizer; where they lie does not.
-            phase = replace(planned.phase, fim=FillInMiddle())
-            data = PhaseData(phase, workspace=workspace, seq_length=planned.seq_length, samples=planned.samples, seed=recipe.seed)
+            phase, cursors = replace(planned.phase, fim=FillInMiddle()), cursors_of(planned, recipe, workspace)
+            data = PhaseData(
+                phase, workspace=workspace, seq_length=planned.seq_length, samples=planned.samples, seed=recipe.seed, cursors=cursors
+            )
             for line in _indices(data):
                 print(f"  {line}", flush=True)
     if not is_explaining():
@@ -59,7 +61,9 @@ def run(args: argparse.Namespace) -> None:
 def _indices(data: PhaseData) -> Iterator[str]:
     """Open, and so build, the index of each source in each of its passes that the phase reads; a line about each."""
     for source, passes, total in zip(data.sources, data.passes, data.blend.totals().tolist()):
-        number, first = 0, 0  # of a round, of its first sample
+        # The number of a round, and of its first sample in the phase.
+        number, before = passes.place(0) if passes.first else (0, 0)
+        first = -before
         while first < total:
             started = time.monotonic()
             try:

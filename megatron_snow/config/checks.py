@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from megatron_snow.config.phase_checks import check_phase
+from megatron_snow.config.phase_checks import check_cursors, check_phase
 from megatron_snow.config.schema import Corpus, Model, Parallel, Recipe
 from megatron_snow.config.workspace import benchmark_label
 
@@ -28,6 +28,7 @@ def check_recipe(recipe: Recipe) -> Iterator[Problem]:
         yield "phases", f"names {names} are not distinct"
     for phase in recipe.phases:
         yield from check_phase(phase, recipe.batch_size(phase) * recipe.model.seq_length)
+    yield from check_cursors(recipe.phases)
 
 
 def _check_model(model: Model) -> Iterator[Problem]:

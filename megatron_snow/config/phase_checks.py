@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from megatron_snow.config.curve_checks import check_curve
 from megatron_snow.config.schema import Blend, Phase
@@ -59,6 +59,22 @@ def _check_horizon(key: str, phase: Phase, step_tokens: int) -> Iterator[Problem
             f"{key}.tokens",
             f"{phase.tokens:,}, but the budgets make {budgets(known)}; leave it out, or add a dataset with a share for the rest",
         )
+
+
+def check_cursors(phases: Sequence[Phase]) -> Iterator[Problem]:
+    """Every phase that goes on in a dataset where one before it stopped has such a phase, which reads in the same way."""
+    for number, phase in enumerate(phases):
+        if phase.sample_cursor == "reset":
+            continue
+        key, names = f"phases.{phase.name}.sample_cursor", {blend.dataset for blend in phase.data}
+        readers = [before for before in phases[:number] if names & {blend.dataset for blend in before.data}]
+        if not readers:
+            yield key, f"carry, but no phase before it reads {', '.join(sorted(names))}; leave it out"
+        if "joint" in {each.repeat for each in (phase, *readers)}:
+            yield key, "carry goes on from pass to pass, which `repeat: joint` does not have; take repeat: epochs, or sample_cursor: reset"
+        for before in readers:
+            if before.packing != phase.packing:
+                yield key, f"carry, but phase {before.name} has packing {before.packing} and this one {phase.packing}; make them equal"
 
 
 def budgets(blends: list[Blend]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from megatron_snow.datasets.blends import BlendOrder
 from megatron_snow.datasets.fim import fill_in_middle, fim_tokens
 from megatron_snow.datasets.indexed import IndexedDataset
 from megatron_snow.datasets.mixture import Part, Portion, solve
-from megatron_snow.datasets.order import Span, derive_key
+from megatron_snow.datasets.order import Span, Subset, derive_key
 from megatron_snow.datasets.segments import PADDING
 from megatron_snow.datasets.sources import Passes, Source, choose_subset, name_of, open_sources
 from megatron_snow.tokenizers import Tokenizer
@@ -36,31 +36,59 @@ class PhaseData:
     """Sample i of a phase, for i in range(samples); every rank builds the same one."""
 
     def __init__(
-        self, phase: Phase, *, workspace: Workspace, seq_length: int, samples: int, seed: int, tokenizer: Tokenizer | None = None
+        self,
+        phase: Phase,
+        *,
+        workspace: Workspace,
+        seq_length: int,
+        samples: int,
+        seed: int,
+        tokenizer: Tokenizer | None = None,
+        cursors: Mapping[str, Passes] | None = None,
     ) -> None:
         """Open the datasets of `phase` and solve its mixture; UserError for data that is missing, damaged or too little.
 
         `tokenizer`: needed where samples are packed (for what fills them up) or filled in the middle; with it, documents inside
-        a sequence of a dataset by others are told apart by their end-of-document tokens.
+        a sequence of a dataset by others are told apart by their end-of-document tokens. `cursors`: by a source's name, what
+        phases before have left of it, to go on with (`left`).
         """
         self.phase, self.seq_length, self._samples, self._tokenizer = phase, seq_length, samples, tokenizer
         files, self.notes = open_sources(phase, workspace, seq_length + 1)
         parts = [Part(blend, data.prefix.name, data.num_tokens) for blend, data in files]
         portions = solve(phase, parts, seq_length + 1)
         read = [(part, data, portion) for part, (_, data), portion in zip(parts, files, portions) if portion.share > 0]
-        self.passes = [self._passes_of(part, data, portion, seed) for part, data, portion in read]
+        self.passes = [self._passes_of(part, data, portion, seed, cursors or {}) for part, data, portion in read]
         self._shares = [portion.share for _, _, portion in read]
         self.blend = BlendOrder(self._shares, samples)
         self.sources = tuple(self._source(*each) for each in zip(read, self.passes))
         self._fim = (fim_tokens(tokenizer, phase.name), derive_key("fim", seed, phase.name)) if phase.fim.rate else None
 
-    def _passes_of(self, part: Part, data: IndexedDataset, portion: Portion, seed: int) -> Passes:
+    def _passes_of(self, part: Part, data: IndexedDataset, portion: Portion, seed: int, cursors: Mapping[str, Passes]) -> Passes:
         name = name_of(part.blend, data)
         subset = choose_subset(data, portion.different, self.seq_length + 1, seed, name)
+        if name in cursors:
+            return self._go_on(name, cursors[name], subset)
         passes = Passes(data, self.phase, self.seq_length, (seed, self.phase.name, name), subset)
         if self.phase.repeat == "joint":
             passes.shuffle_together(portion.share * self._samples * self.seq_length / max(1, passes.different))
         return passes
+
+    def _go_on(self, name: str, left: Passes, subset: Subset | None) -> Passes:
+        if left.subset != subset:
+            raise UserError(
+                f"phases.{self.phase.name}.sample_cursor: carry, but {name} is {self._part(subset)} here and {self._part(left.subset)} "
+                "in the phase before that reads it; give both the same budget of tokens, or set it to reset"
+            )
+        self.notes.append(f"{name} goes on after the {left.first:,} samples that phases before read")
+        return left
+
+    @staticmethod
+    def _part(subset: Subset | None) -> str:
+        return f"a part of {subset.count:,} sequences" if subset else "the whole"
+
+    def left(self) -> dict[str, Passes]:
+        """By a source's name, what follows the samples that the phase reads of it."""
+        return {source.name: passes.after(count) for source, passes, count in zip(self.sources, self.passes, self.blend.totals().tolist())}
 
     def _source(self, read: tuple[Part, IndexedDataset, Portion], passes: Passes) -> Source:
         part, data, portion = read

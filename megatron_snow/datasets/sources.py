@@ -119,9 +119,11 @@ class Passes:
     They come in rounds. A round is a pass, or at first several passes shuffled together (`repeat: joint`).
     """
 
-    def __init__(self, data: IndexedDataset, phase: Phase, seq_length: int, key: tuple[str | int, ...], subset: Subset | None) -> None:
-        """`key`: what the order depends on, beside the number of the round."""
-        self.data, self._subset, self._phase, self._seq_length, self._key = data, subset, phase, seq_length, key
+    def __init__(
+        self, data: IndexedDataset, phase: Phase, seq_length: int, key: tuple[str | int, ...], subset: Subset | None, first: int = 0
+    ) -> None:
+        """`key`: what the order depends on, beside the number of the round; `first`: of its samples, the one that is number 0."""
+        self.data, self.subset, self._phase, self._seq_length, self._key, self.first = data, subset, phase, seq_length, key, first
         self.different = tokens_of(data, subset)
         self._together = 1  # passes of the first round
         self._ends: list[int] = []  # of the rounds so far, in samples
@@ -130,6 +132,11 @@ class Passes:
     def shuffle_together(self, passes: float) -> None:
         """Make the first round as many passes as are read."""
         self._together = max(1, math.floor(passes + 1 - _WHOLE_PASS))
+
+    def after(self, count: int) -> Passes:
+        """The samples that follow the first `count`."""
+        assert self._together == 1, "passes that are shuffled together have no order to go on in"
+        return Passes(self.data, self._phase, self._seq_length, self._key, self.subset, self.first + count)
 
     def together(self, number: int) -> int:
         """Passes in a round."""
@@ -142,6 +149,7 @@ class Passes:
 
     def place(self, number: int) -> tuple[int, int]:
         """(round, position in it) of the source's sample of that number."""
+        number += self.first
         while not self._ends or number >= self._ends[-1]:
             self._ends.append((self._ends[-1] if self._ends else 0) + self.size(len(self._ends)))
         found = bisect_right(self._ends, number)
@@ -164,7 +172,7 @@ class Passes:
                 key=derive_key(*self._key, number),
                 passes=self.together(number),
                 packing=self._phase.packing,
-                documents=self._subset,
+                documents=self.subset,
             )
         return self._open[number]
 

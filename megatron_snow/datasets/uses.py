@@ -27,8 +27,9 @@ def samples_with(data: PhaseData, prefix: Path, first_token: int, count: int) ->
     found: set[int] = set()
     for number, source in enumerate(data.sources):
         if source.path.resolve() == prefix.resolve():
-            numbers = np.array(sorted(_numbers(data.passes[number], source.samples + 2, first_token, count)), np.int64)
-            found.update(_in_blend(data.blend, number, source.share, numbers))
+            passes = data.passes[number]
+            numbers = np.array(sorted(_numbers(passes, passes.first + source.samples + 2, first_token, count)), np.int64) - passes.first
+            found.update(_in_blend(data.blend, number, source.share, numbers[numbers >= 0]))
     return sorted(found)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,13 @@ from megatron_snow.common.checksums import file_digest, value_digest
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.files import beside
 from megatron_snow.common.records import read_manifest
-from megatron_snow.config import Blend, Recipe, Workspace
+from megatron_snow.config import Blend, FillInMiddle, Recipe, Workspace
 from megatron_snow.datasets import PhaseData
 from megatron_snow.datasets.segments import PADDING
-from megatron_snow.datasets.sources import dataset_path, dataset_prefixes
+from megatron_snow.datasets.sources import Passes, dataset_path, dataset_prefixes
 from megatron_snow.datasets.vocabulary import first_outside
 from megatron_snow.tokenizers import load_tokenizer
-from megatron_snow.training.phases import PlannedPhase, Step
+from megatron_snow.training.phases import Plan, PlannedPhase, Step
 
 
 def data_workspace(recipe: Recipe, workspace: Workspace) -> Workspace:
@@ -79,9 +79,26 @@ class BatchReader:
 
 def open_phase(planned: PlannedPhase, recipe: Recipe, workspace: Workspace) -> PhaseData:
     """The samples of a planned phase; the tokenizer is read where its samples take it."""
-    phase, tokenizer = planned.phase, None
+    phase, cursors, tokenizer = planned.phase, cursors_of(planned, recipe, workspace), None
     if phase.packing == "best_fit" or phase.fim.rate:
         tokenizer = load_tokenizer(Path(recipe.tokenizer.model or workspace.tokenizer_model), recipe.tokenizer.vocab_size)
     return PhaseData(
-        phase, workspace=workspace, seq_length=planned.seq_length, samples=planned.samples, seed=recipe.seed, tokenizer=tokenizer
+        phase,
+        workspace=workspace,
+        seq_length=planned.seq_length,
+        samples=planned.samples,
+        seed=recipe.seed,
+        tokenizer=tokenizer,
+        cursors=cursors,
     )
+
+
+def cursors_of(planned: PlannedPhase, recipe: Recipe, workspace: Workspace) -> dict[str, Passes]:
+    """What the phases before have left of each source of a phase with `sample_cursor: carry`: the last one's word counts."""
+    found: dict[str, Passes] = {}
+    names = {blend.dataset for blend in planned.phase.data} if planned.phase.sample_cursor == "carry" else set()
+    for before in Plan(recipe).phases:
+        if before.first_step < planned.first_step and names & {blend.dataset for blend in before.phase.data}:
+            unread = replace(before, phase=replace(before.phase, fim=FillInMiddle()))  # its samples are counted, no tokenizer needed
+            found |= open_phase(unread, recipe, workspace).left()
+    return found
