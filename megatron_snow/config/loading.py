@@ -17,6 +17,7 @@ import yaml
 from megatron_snow.common.errors import UserError, nearest
 from megatron_snow.common.files import atomic_file
 from megatron_snow.config.checks import check_recipe
+from megatron_snow.config.presets import expand_preset
 from megatron_snow.config.schema import Recipe
 
 
@@ -34,6 +35,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _override(tree, override)
     problems = _Problems()
+    if unknown := expand_preset(tree):
+        problems.add(*unknown)
     recipe = _build(Recipe, tree, "", problems)
     if not problems:
         problems.extend(f"{key}: {message}" for key, message in check_recipe(recipe))
@@ -98,6 +101,8 @@ def _override(tree: dict[str, Any], override: str) -> None:
 
 def _set(tree: dict[str, Any], keys: str, value: Any, told: str) -> None:
     """Put a value in its place; a list's item is addressed by its number or its name (phases.general.tokens). `told`: who says so."""
+    if keys == "model.preset":  # another model: nothing of the one before stays
+        tree["model"] = {}
     node: Any = tree
     *parents, last = keys.split(".")
     for key in parents:
