@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from megatron_snow.config.layout_checks import check_layout
 from megatron_snow.config.phase_checks import check_cursors, check_phase
-from megatron_snow.config.schema import Corpus, Model, Parallel, Recipe
+from megatron_snow.config.schema import Corpus, Recipe
 from megatron_snow.config.workspace import benchmark_label
 
 Problem = tuple[str, str]
@@ -13,9 +14,7 @@ Problem = tuple[str, str]
 
 def check_recipe(recipe: Recipe) -> Iterator[Problem]:
     """Every rule that the recipe breaks."""
-    yield from _check_model(recipe.model)
-    yield from _check_parallel(recipe.parallel, recipe.model)
-    yield from _check_batch(recipe)
+    yield from check_layout(recipe)
     yield from check_corpus(recipe.corpus)
     yield from _check_tokenizer(recipe)
     yield from _check_numbers(recipe)
@@ -29,65 +28,6 @@ def check_recipe(recipe: Recipe) -> Iterator[Problem]:
     for phase in recipe.phases:
         yield from check_phase(phase, recipe.batch_size(phase) * recipe.model.seq_length)
     yield from check_cursors(recipe.phases)
-
-
-def _check_model(model: Model) -> Iterator[Problem]:
-    for key in ("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "num_query_groups", "seq_length"):
-        if getattr(model, key) < 1:
-            yield f"model.{key}", f"{getattr(model, key)} is below 1"
-            return
-    if model.hidden_size % model.num_attention_heads:
-        yield "model.num_attention_heads", f"{model.num_attention_heads} does not divide hidden_size {model.hidden_size}"
-    elif (model.hidden_size // model.num_attention_heads) % 2:
-        yield "model.num_attention_heads", f"{model.num_attention_heads} gives an odd head size; RoPE rotates pairs"
-    if model.num_attention_heads % model.num_query_groups:
-        yield "model.num_query_groups", f"{model.num_query_groups} does not divide num_attention_heads {model.num_attention_heads}"
-
-
-def _check_parallel(parallel: Parallel, model: Model) -> Iterator[Problem]:
-    for key in ("processes", "tensor", "pipeline", "context"):
-        if getattr(parallel, key) < 1:
-            yield f"parallel.{key}", f"{getattr(parallel, key)} is below 1"
-            return
-    product = parallel.tensor * parallel.pipeline * parallel.context
-    if parallel.processes % product:
-        near = max(product, parallel.processes // product * product)
-        yield (
-            "parallel.processes",
-            f"{parallel.processes} is not a multiple of tensor x pipeline x context = {product}; the nearest is {near}",
-        )
-    for key, size in (("num_query_groups", model.num_query_groups), ("ffn_hidden_size", model.ffn_hidden_size)):
-        if size % parallel.tensor:
-            yield "parallel.tensor", f"{parallel.tensor} does not divide model.{key} {size}"
-    if 128 % parallel.tensor:  # the vocabulary is padded to a multiple of 128, whatever the layout
-        yield "parallel.tensor", f"{parallel.tensor} does not divide 128; use 1, 2, 4, 8 or 16"
-    if model.num_layers % parallel.pipeline:
-        yield "parallel.pipeline", f"{parallel.pipeline} does not divide model.num_layers {model.num_layers}"
-    if model.seq_length % (2 * parallel.context if parallel.context > 1 else 1):
-        yield "parallel.context", f"{parallel.context} needs model.seq_length {model.seq_length} to be a multiple of twice it"
-    if parallel.sequence and parallel.tensor == 1:
-        yield "parallel.sequence", "true needs parallel.tensor above 1; set it to false"
-    if parallel.sequence and (model.seq_length // parallel.context) % parallel.tensor:
-        yield (
-            "parallel.sequence",
-            f"tensor {parallel.tensor} does not divide the {model.seq_length // parallel.context} positions of a rank",
-        )
-
-
-def _check_batch(recipe: Recipe) -> Iterator[Problem]:
-    training, data = recipe.training, max(1, recipe.parallel.data)
-    if training.micro_batch_size < 1 or training.global_batch_size < 1:
-        yield "training.micro_batch_size", "batch sizes must be at least 1"
-        return
-    own = {f"phases.{phase.name}": phase.global_batch_size for phase in recipe.phases if phase.global_batch_size}
-    together = training.micro_batch_size * data
-    for section, size in {"training": training.global_batch_size, **own}.items():
-        if size < 1 or size % together:
-            near = max(together, size // together * together)
-            yield (
-                f"{section}.global_batch_size",
-                f"{size} is not a multiple of micro_batch_size {training.micro_batch_size} x data-parallel ranks {data}; {near} is",
-            )
 
 
 def check_corpus(corpus: Corpus) -> Iterator[Problem]:
