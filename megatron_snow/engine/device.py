@@ -58,6 +58,7 @@ def prepare_device() -> torch.device:
                 "or train on the CPU with CUDA_VISIBLE_DEVICES= (empty)"
             )
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")  # megatron-core: a collective starts before the product that hides it
         torch.cuda.set_device(device)
         return device
     cpu = torch.device("cpu")
@@ -72,3 +73,16 @@ def prepare_device() -> torch.device:
     random._set_cuda_rng_state = lambda state, *_, **__: torch.set_rng_state(state)
     _CudaMeansCpu().__enter__()
     return cpu
+
+
+def be_deterministic(wanted: bool) -> None:
+    """Have torch, cuBLAS and NCCL add in one fixed order, or, where it is not wanted, in the fastest.
+
+    On the CPU torch's own order depends on nothing but the number of threads. On a GPU torch raises where an op has no such form.
+    """
+    torch.use_deterministic_algorithms(wanted)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing reads what it did not write
+    torch.backends.cudnn.benchmark = False
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault("NCCL_ALGO", "Ring")

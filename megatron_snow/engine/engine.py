@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from megatron.core.transformer.module import MegatronModule
 from torch import Tensor
 
 from megatron_snow.config import Recipe
-from megatron_snow.engine.device import prepare_device
+from megatron_snow.engine.device import be_deterministic, prepare_device
 from megatron_snow.engine.groups import Groups, build_groups, join_processes, leave_processes
 from megatron_snow.engine.optimizer import build_optimizer
-from megatron_snow.engine.schedules import MicroBatch, forward_backward, prepare_schedule
+from megatron_snow.engine.schedules import forward_backward, overlap_gradients, prepare_schedule, split_batch
 from megatron_snow.engine.sharded import Whole, load_sharded, save_sharded
 
 
@@ -39,19 +38,35 @@ class Engine:
     all ranks together. Call `close` at the end.
     """
 
-    def __init__(self, recipe: Recipe, build_model: Callable[[Groups], MegatronModule]) -> None:
-        """Join the processes, build the groups, the model of `build_model(groups)` and the optimizer."""
+    def __init__(self, recipe: Recipe, build_model: Callable[[Groups, int], MegatronModule], *, overlap: bool | None = None) -> None:
+        """Join the processes, build the groups, the model's chunks, each of `build_model(groups, chunk)`, and the optimizer.
+
+        overlap: whether data-parallel communication goes on while gradients are computed; None: as the recipe says on NCCL, never
+        on gloo, whose threads would take the cores from the model.
+        """
         self.recipe = recipe
         self._device = prepare_device()
+        be_deterministic(recipe.training.deterministic)
         self._joined_here = join_processes(self._device)
         self._groups = build_groups(recipe.parallel, recipe.seed)
-        stage = build_model(self._groups).to(self._device)
-        prepare_schedule(stage.config, self._device)
-        buffers = DistributedDataParallelConfig(grad_reduce_in_fp32=True, use_distributed_optimizer=recipe.parallel.distributed_optimizer)
-        self._model = DistributedDataParallel(stage.config, buffers, stage, pg_collection=self._groups.all)
-        self._optimizer = build_optimizer(self._model, recipe.training.optimizer, self._groups, bf16=recipe.training.precision == "bf16")
+        overlap = recipe.parallel.overlap and self._device.type == "cuda" if overlap is None else overlap
+        stages = [build_model(self._groups, chunk).to(self._device) for chunk in range(self._groups.chunks)]
+        self._chunks = [self._data_parallel(stage, number, overlap) for number, stage in enumerate(stages)]
+        if overlap:
+            overlap_gradients(self._chunks)
+        self._optimizer = build_optimizer(self._chunks, recipe.training.optimizer, self._groups, bf16=recipe.training.precision == "bf16")
+        self._whole = Whole(stages, self._optimizer, self._groups)
 
-        self._whole = Whole(stage, self._optimizer, self._groups)
+    def _data_parallel(self, stage: MegatronModule, number: int, overlap: bool) -> DistributedDataParallel:
+        prepare_schedule(stage.config, self._device)
+        sharded = self.recipe.parallel.distributed_optimizer
+        buffers = DistributedDataParallelConfig(
+            grad_reduce_in_fp32=True,
+            use_distributed_optimizer=sharded,
+            overlap_grad_reduce=overlap,
+            overlap_param_gather=overlap and sharded,
+        )
+        return DistributedDataParallel(stage.config, buffers, stage, disable_bucketing=number > 0, pg_collection=self._groups.all)
 
     @property
     def rank(self) -> int:
@@ -80,7 +95,8 @@ class Engine:
         """Parameters of the whole model; tied ones once, rows of vocabulary padding included."""
         own = sum(
             parameter.numel()
-            for parameter in self._model.parameters()
+            for chunk in self._chunks
+            for parameter in chunk.parameters()
             if not getattr(parameter, "shared", False)
             and (getattr(parameter, "tensor_model_parallel", False) or self._groups.tensor.rank() == 0)
         )
@@ -88,21 +104,21 @@ class Engine:
         dist.all_reduce(total, group=self._groups.all.mp)
         return int(total)
 
-    def train_step(self, tokens: Tensor, learning_rate: float, mask: Tensor | None = None) -> StepResult:
+    def train_step(self, tokens: Tensor, learning_rate: float, mask: Tensor | None = None, documents: Tensor | None = None) -> StepResult:
         """One update on the global batch of which `tokens`, int64 [n_local, seq + 1], is this data-parallel rank's part.
 
         mask bool [n_local, seq]: the targets that count, of which the loss is the mean over all ranks; None: all.
+        documents int [n_local, seq]: numbers of the inputs' documents, for training.document_attention and reset_positions.
         FloatingPointError, with the weights as they were, when the loss or the gradient is not finite.
         """
         rows = self.recipe.training.micro_batch_size
         if tokens.size(0) % rows:
             raise ValueError(f"{tokens.size(0)} sequences of a rank are not a multiple of training.micro_batch_size {rows}")
-        self._model.zero_grad_buffer()
+        for chunk in self._chunks:
+            chunk.zero_grad_buffer()
         self._optimizer.zero_grad()
-        masks = mask.split(rows) if mask is not None else itertools.repeat(None)
-        batches: list[MicroBatch] = [(part[:, :-1], part[:, 1:], kept) for part, kept in zip(tokens.split(rows), masks)]
-        loss_sum, count = forward_backward(self._model, batches, self._groups)
-        loss = loss_sum / count  # the same on all ranks, so all refuse a bad step or none
+        loss_sum, count = forward_backward(self._chunks, split_batch(tokens, mask, documents, rows), self._groups)
+        loss = loss_sum / count if count else math.nan  # the same on all ranks, so all refuse a bad step or none
         grad_norm = self._update(learning_rate) if math.isfinite(loss) else None
         if grad_norm is None:
             raise FloatingPointError(f"loss {loss}: loss or gradient is not finite; the weights are as before this step")
@@ -126,29 +142,37 @@ class Engine:
     def evaluate(self, tokens: Tensor, mask: Tensor) -> tuple[float, int]:
         """(sum of the loss in nats, tokens) of the targets where `mask` is true, over all data-parallel ranks.
 
-        tokens int64 [n, seq + 1], mask bool [n, seq]: this data-parallel rank's part. Ranks may differ in n, 0 included.
+        tokens int64 [n, seq + 1], mask bool [n, seq]: this data-parallel rank's part. Ranks may differ in n, 0 included. Each row is
+        taken as one document.
         """
         count = tokens.size(0)
         parts = -(-count // self.recipe.training.micro_batch_size)
+        if self._groups.chunks > 1:  # the interleaved schedule goes round in groups of as many micro-batches as stages
+            parts = -(-parts // self._groups.pipeline.size()) * self._groups.pipeline.size()
         rows = -(-count // parts) if parts else 0
         missing = parts * rows - count  # a pipeline needs parts of one shape: fill up with sequences that do not count
         if missing:
             tokens = torch.cat((tokens, tokens[:1].expand(missing, -1)))
             mask = torch.cat((mask, torch.zeros_like(mask[:1]).expand(missing, -1)))
-        batches: list[MicroBatch] = [
-            (part[:, :-1], part[:, 1:], kept) for part, kept in zip(tokens.split(rows or 1), mask.split(rows or 1)) if len(part)
-        ]
-        return forward_backward(self._model, batches, self._groups, forward_only=True)
+        return forward_backward(self._chunks, split_batch(tokens, mask, None, rows or 1), self._groups, forward_only=True)
 
     def save(self, folder: Path) -> None:
         """Write model and optimizer to `folder` (torch_dist), which any layout can load."""
+        self._wait_for_weights()
         save_sharded(folder, self._whole, self.recipe)
 
     def load(self, folder: Path, optimizer: bool = True) -> None:
         """Read what `save` or `write_model` wrote in any layout; without `optimizer` its state is reset."""
+        self._wait_for_weights()
         load_sharded(folder, self._whole, self.recipe, with_optimizer=optimizer)
         if not optimizer:
             self.reset_optimizer()
+
+    def _wait_for_weights(self) -> None:
+        """With overlap, ZeRO-1 gathers the weights of a step in the next one's forward pass: do it now."""
+        for chunk in self._chunks:
+            if chunk.ddp_config.overlap_param_gather:
+                chunk.start_param_sync(force_sync=True)
 
     def reset_optimizer(self) -> None:
         """Forget moments and step counts; in bf16 the fp32 masters stay."""

@@ -33,14 +33,15 @@ class Groups:
     pipeline: dist.ProcessGroup
     data: dist.ProcessGroup
     data_and_context: dist.ProcessGroup  # ranks that hold the same weights
+    chunks: int = 1  # virtual stages of each rank: chunk c of rank r is stage c · pipeline.size() + r of the model
 
-    @property
-    def is_first_stage(self) -> bool:
-        return self.pipeline.rank() == 0
+    def is_first(self, chunk: int) -> bool:
+        """Whether a chunk of this rank holds the embedding."""
+        return chunk == 0 and self.pipeline.rank() == 0
 
-    @property
-    def is_last_stage(self) -> bool:
-        return self.pipeline.rank() == self.pipeline.size() - 1
+    def is_last(self, chunk: int) -> bool:
+        """Whether a chunk of this rank holds the last norm and the output layer."""
+        return chunk == self.chunks - 1 and self.pipeline.rank() == self.pipeline.size() - 1
 
 
 def join_processes(device: torch.device, *, alone: bool = False) -> bool:
@@ -70,12 +71,16 @@ def build_groups(parallel: Parallel, seed: int) -> Groups:
     if parallel_state.model_parallel_is_initialized():
         parallel_state.destroy_model_parallel()
     parallel_state.initialize_model_parallel(
-        parallel.tensor, parallel.pipeline, context_parallel_size=parallel.context, create_gloo_process_groups=False
+        parallel.tensor,
+        parallel.pipeline,
+        virtual_pipeline_model_parallel_size=parallel.virtual_pipeline if parallel.virtual_pipeline > 1 else None,
+        context_parallel_size=parallel.context,
+        create_gloo_process_groups=False,
     )
     # Nothing draws from these states while dropout is 0, but megatron-core's layers expect them to exist.
     tensor_parallel.model_parallel_cuda_manual_seed(seed, force_reset_rng=True)
     collection = ProcessGroupCollection.use_mpu_process_groups()
-    return Groups(collection, collection.tp, collection.cp, collection.pp, collection.dp, collection.dp_cp)
+    return Groups(collection, collection.tp, collection.cp, collection.pp, collection.dp, collection.dp_cp, parallel.virtual_pipeline)
 
 
 def leave_processes(joined_here: bool) -> None:

@@ -63,16 +63,17 @@ class AdamW(torch.optim.AdamW):
             group["step"] = 0
 
 
-def build_optimizer(model: DistributedDataParallel, settings: Optimizer, groups: Groups, *, bf16: bool) -> MegatronOptimizer:
-    """AdamW wrapped for the precision and for ZeRO-1, if the model's gradient buffers were built for it.
+def build_optimizer(chunks: list[DistributedDataParallel], settings: Optimizer, groups: Groups, *, bf16: bool) -> MegatronOptimizer:
+    """AdamW wrapped for the precision and for ZeRO-1, if the chunks' gradient buffers were built for it.
 
     Norm weights (one dimension) are not decayed.
     """
     config = OptimizerConfig(
         optimizer="adam", lr=0.0, bf16=bf16, clip_grad=settings.clip_grad,
-        use_distributed_optimizer=model.ddp_config.use_distributed_optimizer,
+        use_distributed_optimizer=chunks[0].ddp_config.use_distributed_optimizer,
+        overlap_param_gather=chunks[0].ddp_config.overlap_param_gather,
     )  # fmt: skip
-    param_groups, buffers = _get_param_groups_and_buffers([model], 0, config, None, lambda group: True, "buffers")
+    param_groups, buffers = _get_param_groups_and_buffers(chunks, 0, config, None, lambda group: True, "buffers")
     for group in param_groups:
         group["weight_decay"] = settings.weight_decay * group["wd_mult"]
         group["step"] = 0
@@ -80,7 +81,7 @@ def build_optimizer(model: DistributedDataParallel, settings: Optimizer, groups:
     wrapped: MegatronOptimizer
     if config.use_distributed_optimizer:
         wrapped = DistributedOptimizer(
-            inner, config, None, None, model_chunks=[model], per_model_buffers=buffers, data_parallel_group=groups.data_and_context,
+            inner, config, None, None, model_chunks=chunks, per_model_buffers=buffers, data_parallel_group=groups.data_and_context,
             data_parallel_group_gloo=None, data_parallel_group_idx=0, distributed_optimizer_instance_id=0,
         )  # fmt: skip
         wrapped.grad_stats_parallel_group = groups.all.intra_dist_opt

@@ -1,15 +1,14 @@
 """Forward and backward over the micro-batches of a rank, on megatron-core's schedules.
 
-Settings that keep the schedules right where megatron-core's own check is missing: outputs of a pipeline stage are not
-freed after sending on gloo (the send may still be reading them: losses become wrong, differently each run), and no
-interleaved (virtual) stages are offered (with two stages and batched sends, two messages of the same pair mismatch
-silently).
+Settings that keep the schedules right where megatron-core's own check is missing (tests/engine/test_guards.py shows what
+they prevent): on gloo the output of a pipeline stage is not freed after it was sent, as the send may still be reading it;
+interleaved stages never send in batches, for between two ranks the messages of a batch are mistaken for each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -21,31 +20,56 @@ from torch import Tensor
 from megatron_snow.engine.context import zigzag_positions
 from megatron_snow.engine.groups import Groups
 
-MicroBatch = tuple[Tensor, Tensor, Tensor | None]  # inputs int64 [b, s], targets int64 [b, s], mask bool [b, s] or None: all count
+
+class MicroBatch(NamedTuple):
+    """What goes through the pipeline at once; every stage has its own copy."""
+
+    inputs: Tensor  # int64 [b, s]
+    targets: Tensor  # int64 [b, s]
+    mask: Tensor | None  # bool [b, s]: the targets that count; None: all
+    documents: Tensor | None  # int [b, s]: the number of the document of each input; None: one a row
+
+
+def split_batch(tokens: Tensor, mask: Tensor | None, documents: Tensor | None, rows: int) -> list[MicroBatch]:
+    """Micro-batches of `rows` sequences of tokens int64 [n, s + 1], mask bool [n, s] and documents int [n, s]."""
+    parts = []
+    for start in range(0, tokens.size(0), rows):
+        part = slice(start, start + rows)
+        kept, numbers = (None if tensor is None else tensor[part] for tensor in (mask, documents))
+        parts.append(MicroBatch(tokens[part, :-1], tokens[part, 1:], kept, numbers))
+    return parts
 
 
 def prepare_schedule(config: TransformerConfig, device: torch.device) -> None:
-    """Set what the schedules read from the model's configuration."""
+    """Set what the schedules read from the configuration of a chunk of the model."""
     config.finalize_model_grads_func = finalize_model_grads
     config.calculate_per_token_loss = True  # gradients are divided by the tokens of the global batch, once, at the end
     config.deallocate_pipeline_outputs = device.type == "cuda"
     config.batch_p2p_sync = device.type == "cuda"
+    config.overlap_p2p_comm = config.virtual_pipeline_model_parallel_size is not None
+    config.batch_p2p_comm = not config.overlap_p2p_comm
+
+
+def overlap_gradients(chunks: Sequence[DistributedDataParallel]) -> None:
+    """Let gradients travel during the last micro-batch's backward pass; before that they only add up."""
+    stops = [chunk.no_sync for chunk in chunks]
+    chunks[0].config.no_sync_func = stops if len(stops) > 1 else stops[0]
 
 
 def forward_backward(
-    model: DistributedDataParallel, micro_batches: list[MicroBatch], groups: Groups, *, forward_only: bool = False
+    chunks: list[DistributedDataParallel], micro_batches: list[MicroBatch], groups: Groups, *, forward_only: bool = False
 ) -> tuple[float, int]:
     """Run the micro-batches of this rank; (sum of the loss, tokens) over all data-parallel ranks, equal on all ranks.
 
     Unless `forward_only`, afterwards each parameter's main gradient is that of the loss's mean over the global batch.
     """
-    sums = torch.zeros(2, dtype=torch.float64, device=next(model.parameters()).device)
+    sums = torch.zeros(2, dtype=torch.float64, device=next(chunks[0].parameters()).device)
     if micro_batches:
-        rows, length = micro_batches[0][0].shape
+        rows, length = micro_batches[0].inputs.shape
         get_forward_backward_func()(
             forward_step_func=_forward_step(groups, sums),
-            data_iterator=iter(micro_batches),
-            model=[model],
+            data_iterator=[iter(micro_batches) for _ in chunks] if len(chunks) > 1 else iter(micro_batches),
+            model=chunks,
             num_microbatches=len(micro_batches),
             seq_length=length,
             micro_batch_size=rows,
@@ -59,7 +83,9 @@ def forward_backward(
 
 def _forward_step(groups: Groups, sums: Tensor) -> Callable[..., Any]:
     def forward_step(batches: Iterator[MicroBatch], model: DistributedDataParallel) -> tuple[Tensor, Callable[[Tensor], Any]]:
-        inputs, targets, mask = (_of_this_rank(tensor, groups, sums.device) for tensor in next(batches))
+        batch = next(batches)
+        inputs, targets, mask = (_of_this_rank(tensor, groups, sums.device) for tensor in batch[:3])
+        documents = None if batch.documents is None else batch.documents.to(sums.device)  # whole: attention looks at all keys
 
         def loss_of(losses: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
             total = losses.sum() if mask is None else losses.masked_fill(~mask, 0.0).sum()
@@ -67,7 +93,7 @@ def _forward_step(groups: Groups, sums: Tensor) -> Callable[..., Any]:
             sums.add_(torch.stack((total.detach().double(), tokens.double())))
             return total, tokens, {}
 
-        return model(inputs, None, None, labels=targets), loss_of
+        return model(inputs, None, documents, labels=targets), loss_of
 
     return forward_step
 

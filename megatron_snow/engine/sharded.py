@@ -43,7 +43,7 @@ _STATES = ("fp32_param", "exp_avg", "exp_avg_sq")
 class Whole(NamedTuple):
     """What a checkpoint is made of, as this rank has it."""
 
-    model: MegatronModule
+    chunks: list[MegatronModule]
     optimizer: MegatronOptimizer
     groups: Groups
 
@@ -80,17 +80,24 @@ def load_sharded(folder: Path, whole: Whole, recipe: Recipe, *, with_optimizer: 
         loaded = dist_checkpointing.load(request, str(folder), sharded_strategy=_GuardedLoad(reader))
     except (torch_checkpoint.CheckpointException, CheckpointingException) as error:
         raise UserError(f"{folder}: cannot be read: {' '.join(str(error).split())[-300:]}") from error
-    whole.model.load_state_dict(loaded["model"], strict=False)  # not strict: nothing is kept as "extra state"
+    for number, chunk in enumerate(whole.chunks):
+        prefix = f"{number}."
+        mine = {name.removeprefix(prefix): tensor for name, tensor in loaded["model"].items() if name.startswith(prefix)}
+        chunk.load_state_dict(mine, strict=False)  # not strict: nothing is kept as "extra state"
     whole.optimizer.reload_model_params()
     if with_optimizer:
         _restore_states(whole, names, loaded["optimizer"], common.step or 0)
 
 
 def _weight_entries(whole: Whole) -> dict[str, Any]:
-    """This rank's weights by local name, as megatron-core's sharded tensors (or factories of them: gate and up)."""
+    """This rank's weights by chunk and local name, as megatron-core's sharded tensors (or factories of them: gate and up)."""
     metadata = {"non_homogeneous_layers": True, "dp_cp_group": whole.groups.data_and_context}  # a key for each layer
-    entries = whole.model.sharded_state_dict(metadata=metadata)
-    return {name: entry for name, entry in entries.items() if not isinstance(entry, ShardedObject)}
+    return {
+        f"{number}.{name}": entry
+        for number, chunk in enumerate(whole.chunks)
+        for name, entry in chunk.sharded_state_dict(metadata=metadata).items()
+        if not isinstance(entry, ShardedObject)
+    }
 
 
 def _states_to_save(whole: Whole, weights: dict[str, Any]) -> Iterator[tuple[str, Any]]:

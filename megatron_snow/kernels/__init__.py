@@ -1,10 +1,11 @@
 """The ops of the model: `reference.py` says what each is, `REGISTRY` chooses what runs, `REGISTRY.explain()` says why.
 
-rms_norm(x, weight, eps), swiglu(gate_up), rope(x, cos, sin), attention(q, k, v, offset), adamw_(...): see `reference.py`
+rms_norm(x, weight, eps), swiglu(gate_up), rope(x, cos, sin), attention(q, k, v, offset),
+document_attention(q, k, v, documents, offset), adamw_(...): see `reference.py`
 for shapes; vocab_parallel_cross_entropy: see `cross_entropy.py`. Imports torch, and nothing of ours but the errors.
 """
 
-from megatron_snow.kernels import cross_entropy, fused, reference
+from megatron_snow.kernels import cross_entropy, documents, fused, reference
 from megatron_snow.kernels.registry import KERNELS_VARIABLE, Choice, Implementation, Registry
 
 REGISTRY = Registry()
@@ -13,6 +14,9 @@ REGISTRY.add("swiglu", "reference", reference.swiglu)
 REGISTRY.add("rope", "reference", reference.rope)
 REGISTRY.add("attention", "reference", reference.attention)
 REGISTRY.add("attention", "torch", fused.attention)
+REGISTRY.add("document_attention", "reference", reference.document_attention)
+REGISTRY.add("document_attention", "torch", documents.attention)
+REGISTRY.add("document_attention", "flash-attn", documents.flash_attention, documents.missing_flash_attention)
 REGISTRY.add("adamw_", "reference", reference.adamw_)
 REGISTRY.add("adamw_", "torch", fused.adamw_)
 REGISTRY.add("vocab_parallel_cross_entropy", "torch", cross_entropy.vocab_parallel_cross_entropy)
@@ -21,10 +25,11 @@ rms_norm = REGISTRY.function("rms_norm")
 swiglu = REGISTRY.function("swiglu")
 rope = REGISTRY.function("rope")
 attention = REGISTRY.function("attention")
+document_attention = REGISTRY.function("document_attention")
 adamw_ = REGISTRY.function("adamw_")
 vocab_parallel_cross_entropy = REGISTRY.function("vocab_parallel_cross_entropy")
 
 __all__ = [
     "KERNELS_VARIABLE", "REGISTRY", "Choice", "Implementation", "Registry",
-    "adamw_", "attention", "reference", "rms_norm", "rope", "swiglu", "vocab_parallel_cross_entropy",
+    "adamw_", "attention", "document_attention", "reference", "rms_norm", "rope", "swiglu", "vocab_parallel_cross_entropy",
 ]  # fmt: skip

@@ -47,6 +47,16 @@ def attention(q_SBND: Tensor, k_TBGD: Tensor, v_TBGD: Tensor, offset: int = 0) -
     return (weights @ v.repeat_interleave(groups, 1)).permute(2, 0, 1, 3).to(q_SBND.dtype)
 
 
+def document_attention(q_SBND: Tensor, k_TBGD: Tensor, v_TBGD: Tensor, documents_BT: Tensor, offset: int = 0) -> Tensor:
+    """`attention` in which query i, at place offset + i, sees only keys of its own document; documents_BT numbers those."""
+    groups = q_SBND.size(2) // k_TBGD.size(2)
+    q, k, v = (widen(x).permute(1, 2, 0, 3) for x in (q_SBND, k_TBGD, v_TBGD))
+    scores = q @ k.repeat_interleave(groups, 1).transpose(-1, -2) / q.size(-1) ** 0.5
+    own = documents_BT[:, offset : offset + q.size(2), None] == documents_BT[:, None]
+    weights = scores.masked_fill(~own.tril(offset)[:, None], float("-inf")).softmax(-1)
+    return (weights @ v.repeat_interleave(groups, 1)).permute(2, 0, 1, 3).to(q_SBND.dtype)
+
+
 def cross_entropy(logits: Tensor, targets: Tensor, vocab_size: int) -> Tensor:
     """-log softmax(logits[..., :vocab_size])[target] for each position, in at least fp32; later columns are padding."""
     wide = widen(logits[..., :vocab_size])

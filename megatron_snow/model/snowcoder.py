@@ -22,23 +22,25 @@ from megatron_snow.model.spec import block_spec, transformer_config
 class SnowCoder(GPTModel):
     """Embedding (first stage), layers, norm and output layer (last stage).
 
-    forward(tokens int64 [b, s], None, None, labels=int64 [b, s]) -> losses fp32 [b, s] on the last stage, hidden states
-    on the others. RoPE is the core attention's.
+    forward(tokens int64 [b, s], None, documents, labels=int64 [b, s]) -> losses fp32 [b, s] on the last stage, hidden states
+    on the others; without labels logits [b, s, columns of this rank]. `documents` int [b, whole sequence] numbers the document at
+    each place, for the core attention, which megatron-core hands it to as its mask; None: one a row. RoPE is the core attention's.
     """
 
-    def __init__(self, recipe: Recipe, groups: Groups) -> None:
+    def __init__(self, recipe: Recipe, groups: Groups, chunk: int = 0) -> None:
         model, self.true_vocab_size = recipe.model, recipe.tokenizer.vocab_size
-        spec: TransformerBlockSubmodules = block_spec(model.num_layers // recipe.parallel.pipeline)
+        spec: TransformerBlockSubmodules = block_spec(model.num_layers // (recipe.parallel.pipeline * groups.chunks))
         super().__init__(
             transformer_config(recipe),
             spec,
             padded_vocab_size(self.true_vocab_size),
             model.seq_length,
-            pre_process=groups.is_first_stage,
-            post_process=groups.is_last_stage,
+            pre_process=groups.is_first(chunk),
+            post_process=groups.is_last(chunk),
             share_embeddings_and_output_weights=model.tie_embeddings,
             position_embedding_type="none",
             pg_collection=groups.all,
+            vp_stage=chunk if groups.chunks > 1 else None,
         )
 
     def compute_language_model_loss(self, labels: Tensor, logits: Tensor) -> Tensor:
@@ -72,11 +74,11 @@ class SnowCoder(GPTModel):
         return re.sub(r"(?<=^decoder\.layers\.)\d+", lambda match: str(int(match[0]) + offset), name)
 
 
-def build_snowcoder(recipe: Recipe) -> Callable[[Groups], SnowCoder]:
-    """What `engine.Engine` calls to build this rank's stage."""
+def build_snowcoder(recipe: Recipe) -> Callable[[Groups, int], SnowCoder]:
+    """What `engine.Engine` calls to build each chunk of this rank."""
 
-    def build(groups: Groups) -> SnowCoder:
-        model = SnowCoder(recipe, groups)
+    def build(groups: Groups, chunk: int = 0) -> SnowCoder:
+        model = SnowCoder(recipe, groups, chunk)
         model.initialise(recipe)
         return model
 

@@ -58,8 +58,8 @@ def test_evaluate_of_nothing(workers, tiny_recipe):
 def train_in(recipe, steps):
     engine = Engine(recipe, build_snowcoder(recipe))
     losses = [engine.train_step(TOKENS.chunk(engine.data_size)[engine.data_rank], 3e-3).loss for _ in range(steps)]
-    dtypes = {parameter.dtype for parameter in engine._model.parameters()}
-    gradients = {parameter.main_grad.dtype for parameter in engine._model.parameters()}
+    dtypes = {parameter.dtype for parameter in engine._chunks[0].parameters()}
+    gradients = {parameter.main_grad.dtype for parameter in engine._chunks[0].parameters()}
     masters = {parameter.dtype for parameter in engine._optimizer.get_parameters()}
     engine.close()
     return losses, (dtypes, gradients, masters)
@@ -82,13 +82,13 @@ def overflow(recipe):
     """Weights before and after a step whose gradient is not finite."""
     engine = Engine(recipe, build_snowcoder(recipe))
     engine.train_step(TOKENS.chunk(engine.data_size)[engine.data_rank], 1e30)
-    before = [parameter.clone() for parameter in engine._model.parameters()]
+    before = [parameter.clone() for parameter in engine._chunks[0].parameters()]
     try:
         engine.train_step(TOKENS.chunk(engine.data_size)[engine.data_rank], 1e-3)
         message = ""
     except FloatingPointError as error:
         message = str(error)
-    same = all(torch.equal(old, new) for old, new in zip(before, engine._model.parameters()))
+    same = all(torch.equal(old, new) for old, new in zip(before, engine._chunks[0].parameters()))
     engine.close()
     return message, same
 
