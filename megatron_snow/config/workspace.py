@@ -65,6 +65,11 @@ class Workspace:
         return self.root / "metrics.jsonl"
 
     @property
+    def recipe_changes(self) -> Path:
+        """A line for each time that the run went on under a changed recipe."""
+        return self.root / "recipe_changes.jsonl"
+
+    @property
     def held_out_metrics(self) -> Path:
         """A line a phase: held-out loss by language, bits per byte."""
         return self.root / "held_out.jsonl"

@@ -7,6 +7,7 @@ from megatron_snow.common.locks import FolderLock
 from megatron_snow.config import Recipe, Workspace, save_recipe
 from megatron_snow.engine import Engine
 from megatron_snow.model import build_snowcoder
+from megatron_snow.training.changes import record_changes
 from megatron_snow.training.data import BatchReader
 from megatron_snow.training.guards import StopSignal, agree
 from megatron_snow.training.held_out import HeldOutEvaluation
@@ -47,6 +48,9 @@ def _train(run: Run, engine: Engine) -> int:
         # Step 0 is a model from elsewhere (convert-from-hf): weights alone.
         engine.load(checkpoint.model, optimizer=checkpoint.step > 0)
     if engine.is_main:
+        if checkpoint is not None and checkpoint.step:
+            for line in record_changes(run.recipe, checkpoint, run.workspace):
+                print(line, flush=True)
         save_recipe(run.recipe, run.workspace.root / "recipe.yaml")
     steps = range(checkpoint.step + 1 if checkpoint else 1, run.last_step + 1)
     callbacks = _callbacks(run, engine, steps, checkpoint)
