@@ -71,11 +71,11 @@ def test_show_batch_shows_the_tokens_of_headers(ungrouped: Path, tmp_path: Path,
     rows = grouped(ungrouped, tmp_path, 1.0, "file")
     tokenize_shards(shards_in(tmp_path / "grouped"), code_tokenizer, tmp_path / "tokens")
     phase = Phase("p", (Blend(str(tmp_path / "tokens")),), 51_200, lr=Curve("constant", 0.1))
-    data = PhaseData(phase, workspace=Workspace(tmp_path), seq_length=512, samples=100, seed=1)
+    data = PhaseData(phase, workspace=Workspace(tmp_path), seq_length=512, samples=400, seed=1)
     printer = BatchPrinter(data, load_tokenizer(code_tokenizer))
-    text = "".join(printer.text(i) for i in range(100))
+    text = "".join(printer.text(i) for i in range(400))
     shown = [(row["repository"], row["path"]) for row in rows if row["header"].startswith("<repo_name>") and row["header"] in text]
-    assert len(shown) > 3
+    assert len(shown) > 9  # others are cut by the border of a sample
 
 
 def test_tokens_are_header_and_content_and_lead_back(ungrouped: Path, tmp_path: Path, code_tokenizer: Path) -> None:
