@@ -74,7 +74,7 @@ def our_logits(tensors: Mapping[str, Tensor], recipe: Recipe, ids: Tensor) -> Te
     try:
         training = dataclasses.replace(recipe.training, precision="fp32")
         recipe = dataclasses.replace(recipe, parallel=Parallel(), training=training)
-        model = build_snowcoder(recipe)(build_groups(recipe.parallel, recipe.seed)).to(device).eval()
+        model = build_snowcoder(recipe)(build_groups(recipe.parallel, recipe.seed), 0).to(device).eval()
         for name, parameter in model.named_parameters():
             weight = tensors[EMBEDDING if name == OUTPUT and recipe.model.tie_embeddings else name]
             parameter.zero_()

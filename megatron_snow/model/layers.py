@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from megatron.core.tensor_parallel import CheckpointWithoutOutput, ColumnParallelLinear, RowParallelLinear
+from megatron.core.tensor_parallel import ColumnParallelLinear, RowParallelLinear
 from megatron.core.transformer import TransformerConfig
 from megatron.core.transformer.mlp import MLP, MLPSubmodules
 from torch import Tensor
@@ -31,23 +31,17 @@ class RMSNorm(torch.nn.Module):
 
 
 class SwigluMLP(MLP):
-    """fc2(swiglu(fc1(x))).
+    """fc2(swiglu(fc1(x)))."""
 
-    With selective recomputation swiglu's output is dropped when fc2 has read it, and made again for fc2's gradient.
-    """
+    first_linear: type[ColumnParallelLinear] = ColumnParallelLinear
 
     def __init__(self, config: TransformerConfig, **_: Any) -> None:
-        linears = MLPSubmodules(linear_fc1=ColumnParallelLinear, linear_fc2=RowParallelLinear)
+        linears = MLPSubmodules(linear_fc1=self.first_linear, linear_fc2=RowParallelLinear)
         super().__init__(config, linears, ffn_hidden_size=config.ffn_hidden_size)
 
     def forward(self, hidden_states: Tensor, per_token_scale: Tensor | None = None, **_: Any) -> tuple[Tensor, None]:
         gate_up_SBF, _none = self.linear_fc1(hidden_states)
-        if self.config.recompute_granularity != "selective":
-            output, _none = self.linear_fc2(kernels.swiglu(gate_up_SBF))
-            return output, None
-        again = CheckpointWithoutOutput()
-        output, _none = self.linear_fc2(again.checkpoint(kernels.swiglu, gate_up_SBF))
-        again.discard_output_and_register_recompute(output)
+        output, _none = self.linear_fc2(kernels.swiglu(gate_up_SBF))
         return output, None
 
 

@@ -29,7 +29,8 @@ class SnowCoder(GPTModel):
 
     def __init__(self, recipe: Recipe, groups: Groups, chunk: int = 0) -> None:
         model, self.true_vocab_size = recipe.model, recipe.tokenizer.vocab_size
-        spec: TransformerBlockSubmodules = block_spec(model.num_layers // (recipe.parallel.pipeline * groups.chunks))
+        layers = model.num_layers // (recipe.parallel.pipeline * groups.chunks)
+        spec: TransformerBlockSubmodules = block_spec(layers, selective=recipe.training.recompute == "selective")
         super().__init__(
             transformer_config(recipe),
             spec,
@@ -77,7 +78,7 @@ class SnowCoder(GPTModel):
 def build_snowcoder(recipe: Recipe) -> Callable[[Groups, int], SnowCoder]:
     """What `engine.Engine` calls to build each chunk of this rank."""
 
-    def build(groups: Groups, chunk: int = 0) -> SnowCoder:
+    def build(groups: Groups, chunk: int) -> SnowCoder:
         model = SnowCoder(recipe, groups, chunk)
         model.initialise(recipe)
         return model

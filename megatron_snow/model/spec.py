@@ -27,36 +27,32 @@ from megatron.core.transformer.transformer_block import TransformerBlockSubmodul
 from megatron_snow.config import Recipe
 from megatron_snow.model.attention import RotaryAttention
 from megatron_snow.model.layers import RMSNorm, SwigluMLP, residual_add
+from megatron_snow.model.recompute import DroppedNorm, DroppingLinear, DroppingMLP
 
 
-def layer_spec() -> ModuleSpec:
-    """One transformer layer."""
-    attention = SelfAttentionSubmodules(linear_qkv=ColumnParallelLinear, core_attention=RotaryAttention, linear_proj=RowParallelLinear)
+def layer_spec(selective: bool = False) -> ModuleSpec:
+    """One transformer layer; `selective`: with the outputs of norms and SwiGLU made again in the backward pass."""
+    linear, norm, mlp = (DroppingLinear, DroppedNorm, DroppingMLP) if selective else (ColumnParallelLinear, RMSNorm, SwigluMLP)
+    attention = SelfAttentionSubmodules(linear_qkv=linear, core_attention=RotaryAttention, linear_proj=RowParallelLinear)
     return ModuleSpec(
         module=TransformerLayer,
         submodules=TransformerLayerSubmodules(
-            input_layernorm=RMSNorm,
+            input_layernorm=norm,
             self_attention=ModuleSpec(module=SelfAttention, params={"attn_mask_type": AttnMaskType.causal}, submodules=attention),
             self_attn_bda=residual_add,
-            pre_mlp_layernorm=RMSNorm,
-            mlp=SwigluMLP,
+            pre_mlp_layernorm=norm,
+            mlp=mlp,
             mlp_bda=residual_add,
         ),
     )
 
 
-def block_spec(layers: int) -> TransformerBlockSubmodules:
+def block_spec(layers: int, selective: bool = False) -> TransformerBlockSubmodules:
     """The layers of a pipeline stage and the norm behind the last one."""
-    return TransformerBlockSubmodules(layer_specs=[layer_spec()] * layers, layer_norm=RMSNorm)
+    return TransformerBlockSubmodules(layer_specs=[layer_spec(selective)] * layers, layer_norm=RMSNorm)
 
 
-# megatron-core's settings for training.recompute. Selective: norms here, SwiGLU in `SwigluMLP`. The attention is left alone: it keeps
-# no scores, and its forward pass at 8,192 positions is a quarter of a layer's.
-_RECOMPUTE: dict[str, dict[str, Any]] = {
-    "none": {},
-    "selective": {"recompute_granularity": "selective", "recompute_modules": ["layernorm"]},
-    "full": {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1},
-}
+_FULL_RECOMPUTE: dict[str, Any] = {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1}
 
 
 def transformer_config(recipe: Recipe) -> TransformerConfig:
@@ -91,7 +87,7 @@ def transformer_config(recipe: Recipe) -> TransformerConfig:
         masked_softmax_fusion=False,
         cuda_graph_scope=[],
         deterministic_mode=recipe.training.deterministic,
-        **_RECOMPUTE[recipe.training.recompute],
+        **(_FULL_RECOMPUTE if recipe.training.recompute == "full" else {}),
     )
     config.rope_theta, config.reset_positions = model.rope_theta, recipe.training.reset_positions
     config.document_attention = recipe.training.document_attention
