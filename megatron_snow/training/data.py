@@ -44,10 +44,14 @@ def _fingerprint(path: Path) -> str:
 
 @dataclass(frozen=True)
 class LocalBatch:
-    """What a rank trains on: tokens int64[n, seq_length + 1], mask bool[n, seq_length] of the targets that count (None: all)."""
+    """What a rank trains on: tokens int64[n, seq_length + 1], mask bool[n, seq_length] of the targets that count (None: all).
+
+    documents int32[n, seq_length]: the numbers of the inputs' documents, where training.document_attention or reset_positions asks.
+    """
 
     tokens: np.ndarray
     mask: np.ndarray | None = None
+    documents: np.ndarray | None = None
 
 
 class BatchReader:
@@ -74,7 +78,12 @@ class BatchReader:
                 f"{source.path}.bin: token {batch.tokens.flat[place]} is not one of 0 to {size - 1}, tokenizer.vocab_size; "
                 "it was made with another tokenizer, make it again with this run's"
             )
-        return LocalBatch(batch.tokens, batch.segments[:, 1:] != PADDING if step.phase.packing == "best_fit" else None)
+        training, segments = self._recipe.training, batch.segments
+        return LocalBatch(
+            batch.tokens,
+            segments[:, 1:] != PADDING if step.phase.packing == "best_fit" else None,
+            segments[:, :-1] if training.document_attention or training.reset_positions else None,
+        )
 
 
 def open_phase(planned: PlannedPhase, recipe: Recipe, workspace: Workspace) -> PhaseData:

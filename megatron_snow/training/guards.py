@@ -45,8 +45,8 @@ def finite_step(engine: Engine, batch: LocalBatch, step: Step) -> StepResult:
     those of the step before, and nothing is written or saved.
     """
     try:
-        mask = None if batch.mask is None else torch.from_numpy(batch.mask)
-        return engine.train_step(torch.from_numpy(batch.tokens), step.learning_rate, mask)
+        mask, documents = (None if part is None else torch.from_numpy(part) for part in (batch.mask, batch.documents))
+        return engine.train_step(torch.from_numpy(batch.tokens), step.learning_rate, mask, documents)
     except FloatingPointError as error:
         if not engine.is_main:
             fall_silent()

@@ -22,7 +22,7 @@ from megatron_snow.training.phases import Plan, PlannedPhase, Step
 # Layout (parallel.*, training.micro_batch_size), saving and evaluation may change; so may phases that have not begun, and what is
 # still to come of the running one. `changes` records it.
 _MODEL = ("model", "tokenizer.vocab_size")
-_PAST = ("seed", "training.precision", "training.optimizer")
+_PAST = ("seed", "training.precision", "training.optimizer", "training.document_attention", "training.reset_positions")
 _FUTURE = ("tokens", "lr")  # keys of the running phase
 _SAME_RATE = 1e-9  # relative: two forms of one curve round differently
 _ROWS = 2**20  # samples compared at once
