@@ -168,7 +168,7 @@ class Training:
     precision: Literal["fp32", "bf16"] = "bf16"
     # Activations computed again in the backward pass: selective: norms and SwiGLU, no matrix product; full: all but each layer's input.
     recompute: Literal["none", "selective", "full"] = "none"
-    # A token sees its own document alone (of a group, whose file borders a dataset knows, its own file); false: all of the sample before it.
+    # A token sees its own document alone (its file, where the dataset knows the files of a group); false: all before it in the sample.
     document_attention: bool = False
     reset_positions: bool = False  # RoPE counts from the start of each document
     deterministic: bool = False  # the same command gives the same bits again; slower on a GPU
