@@ -34,6 +34,7 @@ VERBS = (
     "check_dataset",
     "annotate_corpus",
     "synthesize",
+    "plan_run",
     "pretrain",
     "convert_to_hf",
     "convert_from_hf",

@@ -54,24 +54,26 @@ def split_dimension(name: str) -> int:
     return 1 if name.endswith(_SPLIT_BY_COLUMNS) else 0
 
 
-def stage_shapes(model: Model, vocab_size: int, parallel: Parallel, stage: int) -> dict[str, Shape]:
-    """The weights that a rank of pipeline stage `stage` holds, by name: vocabulary padded, matrices split, norms whole.
+def rank_shapes(model: Model, vocab_size: int, parallel: Parallel, stage: int) -> dict[str, Shape]:
+    """The weights that a rank of pipeline rank `stage` holds, by name: vocabulary padded, matrices split, norms whole.
 
-    Layers are counted in the whole model. The last of several stages has an output layer of its own, also where it is
-    tied: a copy of the embedding, whose gradients are summed.
+    Layers are counted in the whole model. Of several pipeline ranks the last has an output layer of its own, also where it
+    is tied: a copy of the embedding, whose gradients are summed.
     """
-    return {
-        name: _part(name, shape, parallel.tensor) for name, shape in _whole_stage(model, padded_vocab_size(vocab_size), parallel, stage)
-    }
+    shapes = _whole_shapes(model, padded_vocab_size(vocab_size), parallel, stage)
+    return {name: _part(name, shape, parallel.tensor) for name, shape in shapes}
 
 
-def _whole_stage(model: Model, rows: int, parallel: Parallel, stage: int) -> Iterator[tuple[str, Shape]]:
-    layers, is_last = model.num_layers // parallel.pipeline, stage == parallel.pipeline - 1
+def _whole_shapes(model: Model, rows: int, parallel: Parallel, stage: int) -> Iterator[tuple[str, Shape]]:
+    """Chunk c of pipeline rank r is stage c · pipeline + r of the model."""
+    layers = model.num_layers // (parallel.pipeline * parallel.virtual_pipeline)
     if stage == 0:
         yield EMBEDDING, (rows, model.hidden_size)
-    for number in range(stage * layers, (stage + 1) * layers):
-        yield from _layer_shapes(model, number).items()
-    if is_last:
+    for chunk in range(parallel.virtual_pipeline):
+        first = (chunk * parallel.pipeline + stage) * layers
+        for number in range(first, first + layers):
+            yield from _layer_shapes(model, number).items()
+    if stage == parallel.pipeline - 1:
         yield _LAST_NORM, (model.hidden_size,)
         if not model.tie_embeddings or stage > 0:
             yield OUTPUT, (rows, model.hidden_size)
