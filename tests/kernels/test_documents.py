@@ -1,0 +1,53 @@
+"""Attention within documents: what runs against what is specified, and the specification against attention of each document alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from megatron_snow.kernels import documents, reference
+
+NUMBERS = torch.tensor([[0] * 9 + [1] * 1 + [2] * 20 + [-1] * 3, [0] * 33])
+
+
+def inputs(dtype, groups, queries=33):
+    generator = torch.Generator().manual_seed(groups)
+    return [torch.randn(size, 2, heads, 16, generator=generator).to(dtype) for size, heads in ((queries, 6), (33, groups), (33, groups))]
+
+
+def with_gradients(function, tensors, *args):
+    tensors = [x.detach().requires_grad_() for x in tensors]
+    output = function(*tensors, *args)
+    output.square().sum().backward()
+    return [output.detach(), *(x.grad for x in tensors)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("queries", "offset"), [(33, 0), (8, 8), (9, 24)])
+@pytest.mark.parametrize("groups", [1, 6])
+def test_what_runs_is_what_is_specified(dtype, queries, offset, groups):
+    tensors = inputs(dtype, groups, queries)
+    seen = slice(0, offset + queries)
+    tensors, numbers = [tensors[0], *(x[seen] for x in tensors[1:])], NUMBERS[:, seen]
+    exact = with_gradients(reference.document_attention, [x.double() for x in tensors], numbers, offset)
+    specified = with_gradients(reference.document_attention, tensors, numbers, offset)
+    found = with_gradients(documents.attention, tensors, numbers, offset)
+    for ours, plain, true in zip(found, specified, exact):
+        assert ours.dtype == dtype
+        errors = [float((result.double() - true).norm() / true.norm()) for result in (ours, plain)]
+        assert errors[0] <= 2 * errors[1] + torch.finfo(dtype).eps
+
+
+def test_the_specification_is_attention_of_each_document_alone():
+    q, k, v = inputs(torch.float64, 3)
+    found = reference.document_attention(q, k, v, NUMBERS)
+    assert torch.allclose(found[:, 1:], reference.attention(q, k, v)[:, 1:])
+    for first, last in ((0, 9), (9, 10), (10, 30), (30, 33)):
+        part = slice(first, last)
+        assert torch.allclose(found[part, :1], reference.attention(q[part, :1], k[part, :1], v[part, :1]))
+
+
+def test_borders_for_flash_attention():
+    borders, longest = documents._borders(NUMBERS)
+    assert borders.tolist() == [0, 9, 10, 30, 33, 66]
+    assert longest == 33
