@@ -31,9 +31,10 @@ def evaluate(recipe, rows):
         ({"processes": 2}, [[0, 1, 2, 3, 4], []]),
         ({"processes": 2}, [[4, 3], [2, 1, 0]]),
         ({"processes": 2, "pipeline": 2}, [[0, 1, 2, 3, 4]]),
+        ({"processes": 2, "pipeline": 2, "virtual_pipeline": 2}, [[0, 1, 2, 3, 4]]),
         ({"processes": 4, "tensor": 2, "context": 2}, [[0, 1, 2, 3, 4]]),
     ],
-    ids=["dp2-one-empty", "dp2-uneven", "pp2", "tp2-cp2"],
+    ids=["dp2-one-empty", "dp2-uneven", "pp2", "pp2-vpp2", "tp2-cp2"],
 )
 def test_evaluate_sums_over_uneven_ranks(workers, tiny_recipe, layout, rows):
     loss, tokens = workers.run(1, evaluate, tiny_recipe(), [[0, 1, 2, 3, 4]])[0]

@@ -18,12 +18,13 @@ SAVED_IN = {
     "one": {"processes": 1},
     "dp2-zero1": {"processes": 2, "distributed_optimizer": True},
     "tp2-pp2": {"processes": 4, "tensor": 2, "pipeline": 2},
+    "pp2-vpp2": {"processes": 2, "pipeline": 2, "virtual_pipeline": 2},
 }
 LOADED_IN = {
     "one": {"processes": 1},
     "dp2-zero1": {"processes": 2, "distributed_optimizer": True},
     "tp2-sp-cp2": {"processes": 4, "tensor": 2, "context": 2, "sequence": True},
-    "pp2-dp2-zero1": {"processes": 4, "pipeline": 2, "distributed_optimizer": True},
+    "pp2-vpp2-dp2-zero1": {"processes": 4, "pipeline": 2, "virtual_pipeline": 2, "distributed_optimizer": True},
 }
 
 
@@ -66,7 +67,7 @@ def load_and_report(recipe, folder):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("layout", ["one", "dp2-zero1", "tp2-pp2"])
+@pytest.mark.parametrize("layout", SAVED_IN)
 def test_resume_is_bit_identical(workers, tiny_recipe, tmp_path, layout, precision):
     recipe = tiny_recipe(precision=precision, **SAVED_IN[layout])
     size = recipe.parallel.processes

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from megatron_snow.config.weights import EMBEDDING, padded_vocab_size, weight_shapes
+from megatron_snow.engine import Engine, read_model
+from megatron_snow.model import build_snowcoder
 from megatron_snow.model.initialisation import initial_weight, shard_of, split_dimension
 
 LAYER = "decoder.layers.2."
@@ -44,3 +48,20 @@ def test_shards_make_the_whole(model, size):
             joined = torch.cat(shards, dim=split_dimension(name))
             assert torch.equal(joined[: shape[0]], whole)
             assert not joined[shape[0] :].any(), "padding is not zero"
+
+
+def save_untrained(recipe, folder):
+    engine = Engine(recipe, build_snowcoder(recipe))
+    engine.save(Path(folder))
+    engine.close()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_every_layout_starts_from_the_same_bits(workers, tiny_recipe, tmp_path, tied):
+    layouts = ({}, {"processes": 4, "tensor": 2, "pipeline": 2, "virtual_pipeline": 2}, {"processes": 2, "pipeline": 2})
+    for number, layout in enumerate(layouts):
+        recipe = tiny_recipe(tie_embeddings=tied, **layout)
+        workers.run(recipe.parallel.processes, save_untrained, recipe, tmp_path / str(number))
+    one, *others = (read_model(tmp_path / str(number)) for number in range(len(layouts)))
+    for other in others:
+        assert all(torch.equal(other[name], weight) for name, weight in one.items())
