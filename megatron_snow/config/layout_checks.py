@@ -118,3 +118,7 @@ def _check_batch(recipe: Recipe) -> Iterator[Problem]:
             if size > 0 and size % data == 0:
                 told += f", or training.micro_batch_size {max(part for part in divisors(size // data) if part < micro)}"
             yield f"{section}.global_batch_size", told
+        elif recipe.parallel.virtual_pipeline > 1 and size % (unit := micro * data * recipe.parallel.pipeline):
+            near = nearest_valid(size, {number for number in (size // unit * unit, size // unit * unit + unit) if number > 0})
+            told = f"parallel.virtual_pipeline needs a multiple of the {recipe.parallel.pipeline} pipeline ranks; {near}"
+            yield f"{section}.global_batch_size", f"{size} is {size // (micro * data)} micro-batches of a data-parallel rank; {told}"

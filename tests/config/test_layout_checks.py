@@ -97,6 +97,12 @@ def problems_of(*overrides: str) -> list[str]:
             "training.global_batch_size: 500 is not a multiple of micro_batch_size 2 x data-parallel ranks 64",
             "use 384 or 512",
         ),
+        (
+            "parallel.processes=256 parallel.pipeline=4 parallel.virtual_pipeline=2 training.global_batch_size=768",
+            "training.global_batch_size: 768 is 6 micro-batches of a data-parallel rank; "
+            "parallel.virtual_pipeline needs a multiple of the 4 pipeline ranks",
+            "use 512 or 1024",
+        ),
     ],
 )
 def test_each_rule_names_the_nearest_values(overrides: str, told: str, remedy: str) -> None:
