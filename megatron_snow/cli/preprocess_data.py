@@ -17,11 +17,15 @@ import argparse
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from megatron_snow.cli.arguments import add_recipe_arguments, files_of, recipe_of
 from megatron_snow.cli.corpus_arguments import add_execution_arguments, execution_of
 from megatron_snow.cli.megatron_arguments import add_megatron_arguments, check_megatron_arguments, tokenizer_of
 from megatron_snow.common.errors import UserError
+
+if TYPE_CHECKING:
+    from megatron_snow.tokenizers import Tokenizer
 
 HELP = "tokenize documents into .bin/.idx datasets"
 
@@ -52,8 +56,6 @@ def run(args: argparse.Namespace) -> None:
     check_megatron_arguments(args)
     if bool(args.recipe) == bool(args.input):
         raise UserError("preprocess-data: give --recipe FILE, or --input GLOB with --tokenizer-model and --output-prefix")
-    if args.tokenizer_engine != "auto" and (args.recipe or args.group_by):
-        raise UserError(f"--tokenizer-engine {args.tokenizer_engine}: only without --recipe and --group-by; leave it out")
     if args.partitions > 1 and not args.keep_sequential_samples:
         print(
             "--partitions: documents keep the order of the input here; Megatron-LM deals them out unless --keep-sequential-samples is given"
@@ -71,31 +73,36 @@ def _summary(counts: Mapping[str, int], seconds: float) -> str:
 def _recipe(args: argparse.Namespace) -> Results:
     from megatron_snow.datasets import tokenize_shards
     from megatron_snow.pipeline import shards_in
-    from megatron_snow.tokenizers import load_tokenizer
 
     recipe, workspace = recipe_of(args)
-    model = Path(recipe.tokenizer.model or workspace.tokenizer_model)
-    load_tokenizer(model, recipe.tokenizer.vocab_size)
+    tokenizer = _tokenizer(Path(recipe.tokenizer.model or workspace.tokenizer_model), args, recipe.tokenizer.vocab_size)
     results: Results = []
     for stage, dataset in workspace.tokenized_stages().items():
         output = workspace.tokens(dataset)
-        manifest = tokenize_shards(shards_in(workspace.corpus(stage)), model, output, execution_of(args, recipe), recipe.tokens)
+        manifest = tokenize_shards(shards_in(workspace.corpus(stage)), tokenizer, output, execution_of(args, recipe), recipe.tokens)
         results.append((output, manifest.counts))
     return results
 
 
 def _files(args: argparse.Namespace) -> Results:
     from megatron_snow.datasets import tokenize_shards, tokenize_texts
-    from megatron_snow.datasets.text_tokens import shared_tokenizer
 
     execution = execution_of(args)
     if not args.output_prefix:
         raise UserError("--output-prefix: missing; it is needed with --input")
     inputs, prefix = files_of(args.input), Path(args.output_prefix)
     with tokenizer_of(args) as model:
+        tokenizer = _tokenizer(model, args)
         if args.group_by:
-            return [(prefix, tokenize_shards(inputs, model, prefix, execution).counts)]
-        tokenizer = shared_tokenizer(model, args.tokenizer_engine)
-        print(f"{model}: encoded by {tokenizer.engine}: {tokenizer.engine_reason}", flush=True)
-        options = {"append_eod": args.append_eod, "execution": execution, "engine": args.tokenizer_engine}
-        return [(prefix, tokenize_texts(inputs, model, prefix, keys=args.json_keys, **options))]
+            return [(prefix, tokenize_shards(inputs, tokenizer, prefix, execution).counts)]
+        options = {"append_eod": args.append_eod, "execution": execution}
+        return [(prefix, tokenize_texts(inputs, tokenizer, prefix, keys=args.json_keys, **options))]
+
+
+def _tokenizer(model: Path, args: argparse.Namespace, vocab_size: int | None = None) -> Tokenizer:
+    """Load it, and say which engine encodes."""
+    from megatron_snow.tokenizers import load_tokenizer
+
+    tokenizer = load_tokenizer(model, vocab_size, args.tokenizer_engine)
+    print(f"{model}: encoded by {tokenizer.engine}: {tokenizer.engine_reason}", flush=True)
+    return tokenizer

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from megatron_snow.tokenizers import FILE_SEPARATOR, REPOSITORY_NAME, Tokenizer
+from megatron_snow.tokenizers.engines import EngineError
 
 HEADER = "header"  # the column of corpus/grouping/headers.py; shards of others have none
 # "<repo_name>NAME<file_sep>PATH\n" at the first file of a group, "PATH\n" at the others.
@@ -25,7 +26,10 @@ class FileTokens(NamedTuple):
 
 
 def file_tokens(documents: pa.Table, tokenizer: Tokenizer) -> FileTokens:
-    """Encode `content` with `header` before it. No text can spell a special token, so those of a header are put in."""
+    """Encode `content` with `header` before it. No text can spell a special token, so those of a header are put in.
+
+    The index of an EngineError is the document's.
+    """
     content = pc.fill_null(documents["content"], "")
     if HEADER not in documents.column_names:
         return _plain(content, tokenizer)
@@ -44,9 +48,12 @@ def _named(names: list[str | None], texts: pa.ChunkedArray, tokenizer: Tokenizer
     pieces: list[str] = []
     for name, text in zip(names, texts.to_pylist()):
         pieces += [text] if name is None else [name, text]
-    ids, ends = tokenizer.encode_batch(pieces)
     has_name = np.array([name is not None for name in names])
     last = np.cumsum(1 + has_name) - 1  # the piece that is the file's text
+    try:
+        ids, ends = tokenizer.encode_batch(pieces)
+    except EngineError as error:
+        raise error.at(int(np.searchsorted(last, error.index))) from error
     name_ends, starts = ends[last[has_name] - 1], np.concatenate([[0], ends])[last[has_name] - 1]
     places = np.stack([starts, name_ends], axis=1).ravel()
     tokens = np.tile(np.array([tokenizer.id_of(REPOSITORY_NAME), tokenizer.file_separator], np.int32), len(starts))

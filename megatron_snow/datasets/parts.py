@@ -8,7 +8,6 @@ the group of the one before is seen when they are joined.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +22,30 @@ from megatron_snow.common.files import beside
 from megatron_snow.datasets.file_tokens import HEADER, file_tokens
 from megatron_snow.datasets.lineage import LINEAGE, SUFFIX, TEXTS, LineageWriter, texts_of_lineage
 from megatron_snow.datasets.sequences import NOTHING, Separation
+from megatron_snow.datasets.shared_tokenizer import SharedTokenizer
 from megatron_snow.datasets.splicing import ALONE, Splicer, Stretch
 from megatron_snow.pipeline import batches_of, count_rows, schema_of
-from megatron_snow.tokenizers import Tokenizer, load_tokenizer
+from megatron_snow.tokenizers import Tokenizer
+from megatron_snow.tokenizers.engines import EngineError
 
 PART_SUFFIXES = (".bin", SUFFIX)
 _PART = pa.schema([pa.field("group", pa.string()) if field.name == "group" else field for field in LINEAGE])
 _COLUMNS = (*TEXTS, "size", "content", "group")
 
 
-def tokenize_part(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any], *, model: Path) -> Mapping[str, int]:
-    """Task: a shard -> its tokens and their lineage. Parameters: tokenizer (its digest), separation, dtype, piece."""
-    tokenizer, separation = _tokenizer(model, parameters["tokenizer"]), Separation.read(parameters["separation"])
+def tokenize_part(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any], *, shared: SharedTokenizer) -> Mapping[str, int]:
+    """Task: a shard -> its tokens and their lineage. Parameters: separation, dtype, piece."""
+    separation = Separation.read(parameters["separation"])
     dtype, counts = np.dtype(parameters["dtype"]).newbyteorder("<"), {"documents": 0, "bytes": 0, "tokens": 0}
     previous: str | None = None
     with open(beside(prefix, ".bin"), "wb") as tokens, LineageWriter(beside(prefix, SUFFIX), _PART) as lineage:
         for batch in _batches(inputs[0], parameters.get("piece")):
             groups = pc.fill_null(batch["group"].cast(pa.string()), "").combine_chunks()
-            ids, rows = _encode(batch, tokenizer, separation, group_begins(groups, previous), counts["tokens"], previous is None)
+            begins = group_begins(groups, previous)
+            try:
+                ids, rows = _encode(batch, shared.tokenizer, separation, begins, counts["tokens"], previous is None)
+            except EngineError as error:
+                raise error.within(_name(inputs[0], batch, error.index)) from error
             tokens.write(ids.astype(dtype, copy=False).data)
             lineage.write(rows.append_column("group", groups))
             previous = groups[-1].as_py()
@@ -49,12 +54,10 @@ def tokenize_part(inputs: Sequence[Path], prefix: Path, parameters: Mapping[str,
     return counts
 
 
-@lru_cache(1)
-def _tokenizer(model: Path, digest: str) -> Tokenizer:
-    """Loaded once a process: 0.5 s with the parity check of its engine, what a shard of 24 MB takes to encode."""
-    tokenizer = load_tokenizer(model)
-    assert tokenizer.digest == digest, f"{model} was changed while it was in use"
-    return tokenizer
+def _name(shard: Path, batch: pa.Table, row: int) -> str:
+    """A document of a batch, for a message."""
+    repository, path = (batch[name][row].as_py() or "?" for name in ("repository", "path"))
+    return f"{shard}: {repository} {path}"
 
 
 def _batches(shard: Path, piece: Any) -> Iterator[pa.Table]:

@@ -27,6 +27,7 @@ from megatron_snow.datasets.parts import PART_SUFFIXES, join_parts, tokenize_par
 from megatron_snow.datasets.seals import SUFFIX as SEAL
 from megatron_snow.datasets.seals import seal, sealed_digest
 from megatron_snow.datasets.sequences import NOTHING, Separation
+from megatron_snow.datasets.shared_tokenizer import SharedTokenizer
 from megatron_snow.pipeline import INLINE, WORK, Execution, Stage, Task, folder_of_ours, run_stage, tasks_by_shard, unfinished
 from megatron_snow.pipeline.folders import check_folder
 from megatron_snow.tokenizers import END_OF_DOCUMENT, Tokenizer, load_tokenizer
@@ -36,14 +37,16 @@ _PARTS = "parts"
 
 
 def tokenize_shards(
-    inputs: Sequence[Path], tokenizer_model: Path, output: Path, execution: Execution = INLINE, tokens: Tokens | None = None
+    inputs: Sequence[Path], tokenizer: Tokenizer | Path, output: Path, execution: Execution = INLINE, tokens: Tokens | None = None
 ) -> Manifest:
     """Write output/LANGUAGE.{bin,idx,lineage.parquet,starts.npy} of shards LANGUAGE-00000.parquet with a `group` column.
 
     The bytes do not depend on the execution, nor on where shards are cut. Counts: documents, groups, sequences, bytes, tokens
     and tokens:LANGUAGE. UserError for a bad model or a damaged shard. No input gives a manifest without files.
     """
-    started, tokenizer = time.monotonic(), load_tokenizer(tokenizer_model)  # its message comes before any work
+    started = time.monotonic()
+    if isinstance(tokenizer, Path):
+        tokenizer = load_tokenizer(tokenizer)  # its message comes before any work
     separation = separation_of(tokenizer, tokens or Tokens())
     common = {"tokenizer": tokenizer.digest, "dtype": token_dtype(tokenizer.vocab_size).name, "separation": separation.as_dict()}
     parts = _parts_by_language(inputs)
@@ -54,7 +57,7 @@ def tokenize_shards(
         return run_stage(stage, tasks, output, execution, started)
     check_folder(stage.name, inputs, stage.suffixes, output)  # before an hour of work, not after it
     with folder_of_ours(output):
-        encoding = Stage("tokenize: parts", 1, partial(tokenize_part, model=tokenizer_model), common, PART_SUFFIXES)
+        encoding = Stage("tokenize: parts", 1, partial(tokenize_part, shared=SharedTokenizer.of(tokenizer)), common, PART_SUFFIXES)
         run_stage(encoding, [part for task in waiting for part in parts[task.name]], output / WORK / _PARTS, execution)
         manifest = run_stage(stage, tasks, output, execution, started)
         shutil.rmtree(output / WORK)  # what is joined need not be there twice

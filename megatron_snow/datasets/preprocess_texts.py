@@ -20,25 +20,27 @@ from megatron_snow.common.files import beside, commit
 from megatron_snow.common.records import read_json, write_json
 from megatron_snow.datasets import seals
 from megatron_snow.datasets.index_format import token_dtype
+from megatron_snow.datasets.shared_tokenizer import SharedTokenizer
 from megatron_snow.datasets.text_columns import pieces_of_texts
-from megatron_snow.datasets.text_tokens import Encoder, dataset_name, shared_tokenizer, tokenize_piece
+from megatron_snow.datasets.text_tokens import dataset_name, tokenize_piece
 from megatron_snow.datasets.writing import join_datasets
 from megatron_snow.pipeline import INLINE, RECORD, Execution, Stage, Task, folder_of_ours, run_stage
+from megatron_snow.tokenizers import Tokenizer, load_tokenizer
 
 PARTS = ".parts"  # of PREFIX.parts, the folder of what is not finished
 _PLAN = "join.json"  # there when all parts are, with the key of what they are parts of
+_WORTH = 500_000  # bytes of a file, mostly compressed: a process takes 1 CPU s to start, 2 MB of text as long to encode
 _VERSION = 1  # raised when the same input should give other tokens
 
 
 def tokenize_texts(
     inputs: Sequence[Path],
-    tokenizer_model: Path,
+    tokenizer: Tokenizer | Path,
     prefix: Path,
     *,
     keys: Sequence[str] = ("text",),
     append_eod: bool = False,
     execution: Execution = INLINE,
-    engine: str = "auto",
 ) -> Mapping[str, int]:
     """Write PREFIX_KEY_document.{bin,idx,seal.json} for each key. Counts: documents, bytes of text, tokens.
 
@@ -47,25 +49,30 @@ def tokenize_texts(
     known by path, size and time of change. The disk holds the output and one part more. UserError for damaged input.
     """
     _check_keys(keys)
-    tokenizer = shared_tokenizer(tokenizer_model, engine)
-    encoder = Encoder(tokenizer_model, engine, tokenizer.eod if append_eod else None)
+    if isinstance(tokenizer, Path):
+        tokenizer = load_tokenizer(tokenizer)
     tasks = _tasks(inputs)
     parameters = {
         "keys": list(keys),
         "dtype": token_dtype(tokenizer.vocab_size).name,
-        "eod": encoder.eod,
+        "eod": tokenizer.eod if append_eod else None,
         "tokenizer": tokenizer.digest,
     }
-    helpers = execution.workers // max(1, len(tasks))
     stage = Stage(
         "tokenize texts",
         _VERSION,
-        partial(tokenize_piece, encoder=encoder, helpers=helpers),
+        partial(tokenize_piece, shared=SharedTokenizer.of(tokenizer), helpers=_helpers(tasks, execution)),
         parameters,
         tuple(dataset_name("", key) + suffix for key in keys for suffix in (".bin", ".idx")),
         digest=_undigested,
     )
     return _finished(prefix, stage, tasks) or _make(prefix, stage, tasks, execution)
+
+
+def _helpers(tasks: Sequence[Task], execution: Execution) -> int:
+    """Processes that encode for each task, where there are less tasks than workers; none is started for less than _WORTH bytes."""
+    largest = max((task.size for task in tasks), default=0)
+    return min(execution.workers // max(1, len(tasks)), largest // _WORTH)
 
 
 def _check_keys(keys: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from megatron_snow.common.errors import UserError
-from megatron_snow.datasets.texts import is_parquet
 from megatron_snow.pipeline import BATCH_BYTES, Piece, json_lines, pieces_of
 from megatron_snow.pipeline.shards import SPLIT_BYTES
 
@@ -23,6 +23,7 @@ _BATCH_BYTES = 8_000_000  # of text at a time: its ids, twice in memory, are as 
 _SMALLEST_PIECE = 4_000_000  # a quarter of a second of work for the slowest encoder: ten times what a task costs
 _LONGEST_LINE = 256_000_000  # bytes; the reader's own limit
 _TEXT = pa.string()
+_FLAG = "--json-keys"
 
 Lengths = NDArray[np.int64]
 
@@ -39,10 +40,20 @@ class TextColumn(NamedTuple):
         return int(pc.sum(pc.binary_length(self.texts)).as_py() or 0)
 
 
-def pieces_of_texts(path: Path) -> list[Piece]:
-    """How a file is cut into tasks: about 64 pieces of 4 to 64 MB, so that the last one to end is not waited for long."""
+def is_parquet(path: Path) -> bool:
+    """By its name."""
+    return path.name.endswith(".parquet")
+
+
+def check_kind(path: Path) -> None:
+    """UserError where a file is neither Parquet nor JSONL, by its name."""
     if not is_parquet(path) and not json_lines.is_json_lines(path):
         raise UserError(f"{path}: neither Parquet nor JSONL; the name must end in .parquet or one of {', '.join(json_lines.ENDINGS)}")
+
+
+def pieces_of_texts(path: Path) -> list[Piece]:
+    """How a file is cut into tasks: about 64 pieces of 4 to 64 MB, so that the last one to end is not waited for long."""
+    check_kind(path)
     size = path.stat().st_size if path.is_file() else 0
     return pieces_of(path, min(SPLIT_BYTES, max(_SMALLEST_PIECE, size // 64)))
 
@@ -52,12 +63,22 @@ def text_columns(path: Path, keys: Sequence[str], piece: Piece = None) -> Iterat
 
     A text or a list of texts under each key of each document; UserError that says where one lacks it or a file is damaged.
     """
-    tables = _parquet_tables(path, keys, piece) if is_parquet(path) else _json_tables(path, keys, piece)
+    tables = _parquet_tables(path, keys, piece) if is_parquet(path) else json_tables(path, keys, piece)
     for table in tables:
         rows = max(1, table.num_rows * _BATCH_BYTES // max(1, table.nbytes))
         for start in range(0, table.num_rows, rows):
             part = table.slice(start, rows)
             yield [_column(part[key], f"{path}: {key!r}") for key in keys]
+
+
+def place_of(path: Path, piece: Piece, document: int) -> str:
+    """Where a document of a piece, counted from 0, is in its file; for a message."""
+    if not is_parquet(path):
+        filled = (offset for offset, line in _lines(path, piece["bytes"] if piece else None) if line.strip())
+        return f"{path}: the line at byte {next(islice(filled, document, None), '?')}"
+    with pq.ParquetFile(path) as file:
+        before = range(piece["row_groups"][0]) if piece else ()
+        return f"{path}: row {document + sum(file.metadata.row_group(group).num_rows for group in before)}"
 
 
 def _column(column: pa.ChunkedArray, where: str) -> TextColumn:
@@ -68,7 +89,7 @@ def _column(column: pa.ChunkedArray, where: str) -> TextColumn:
     if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
         counts, array = pc.list_value_length(array).to_numpy().astype(np.int64), pc.list_flatten(array)
     if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
-        raise UserError(f"{where} is {array.type}, not text; name another with --json-keys")
+        raise UserError(f"{where} is {array.type}, not text; name another with {_FLAG}")
     return TextColumn(array, counts)
 
 
@@ -78,7 +99,7 @@ def _parquet_tables(path: Path, keys: Sequence[str], piece: Piece) -> Iterator[p
             names = file.schema_arrow.names
             for key in keys:
                 if key not in names:
-                    raise UserError(f"{path}: no column {key!r} (there is: {', '.join(names)}); name the column with --json-keys")
+                    raise UserError(f"{path}: no column {key!r} (there is: {', '.join(names)}); name the column with {_FLAG}")
             for group in piece["row_groups"] if piece else range(file.num_row_groups):
                 head = file.metadata.row_group(group)
                 rows = max(1, min(head.num_rows, head.num_rows * BATCH_BYTES // max(1, head.total_byte_size)))
@@ -95,15 +116,16 @@ def _parquet_tables(path: Path, keys: Sequence[str], piece: Piece) -> Iterator[p
         raise UserError(f"{path}: damaged ({str(error).splitlines()[0]}); restore it or take it out") from error
 
 
-def _json_tables(path: Path, keys: Sequence[str], piece: Piece) -> Iterator[pa.Table]:
+def json_tables(path: Path, keys: Sequence[str], piece: Piece, flag: str = _FLAG, more: Sequence[str] = ()) -> Iterator[pa.Table]:
+    """A text, or a list of texts, under each of `keys`; under `more` a text or null. `flag`: what names a key, for messages."""
     span = piece["bytes"] if piece else None
     try:
-        for table in _first_and_rest(path, keys, span):
+        for table in _first_and_rest(path, [*keys, *(key for key in more if key not in keys)], span):
             if any(_first_null(table[key]) is not None for key in keys):
                 raise UserError(f"{path}: a document lacks one of {', '.join(keys)}")
             yield table
     except UserError as error:
-        raise UserError(_first_without(path, keys, span) or str(error)) from error
+        raise UserError(_first_without(path, keys, span, flag) or str(error)) from error
 
 
 def _first_and_rest(path: Path, keys: Sequence[str], span: Sequence[int] | None) -> Iterator[pa.Table]:
@@ -140,7 +162,7 @@ def _first_null(column: pa.ChunkedArray) -> int | None:
     return int(pc.index(column.is_null(), True).as_py()) if column.null_count else None
 
 
-def _first_without(path: Path, keys: Sequence[str], span: Sequence[int] | None) -> str:
+def _first_without(path: Path, keys: Sequence[str], span: Sequence[int] | None, flag: str) -> str:
     """What is wrong with the first document that has no text under a key; "": every one has, or the reader has said it better."""
     try:
         for offset, line in _lines(path, span):
@@ -149,7 +171,7 @@ def _first_without(path: Path, keys: Sequence[str], span: Sequence[int] | None) 
                 if not _is_text(record.get(key) if isinstance(record, dict) else None):
                     has = ", ".join(record) if isinstance(record, dict) else type(record).__name__
                     where = f"{path}: the line at byte {offset} has no text under the key {key!r}"
-                    return f"{where} (there is: {has}); name the key with --json-keys"
+                    return f"{where} (there is: {has}); name the key with {flag}"
     except (ValueError, RecursionError, OSError, pa.ArrowException):
         pass
     return ""

@@ -6,8 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,26 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from megatron_snow.datasets.text_columns import TextColumn, text_columns
+from megatron_snow.datasets.shared_tokenizer import SharedTokenizer
+from megatron_snow.datasets.text_columns import TextColumn, place_of, text_columns
 from megatron_snow.datasets.writing import IndexedWriter
 from megatron_snow.pipeline import process_pool
-from megatron_snow.tokenizers import Tokenizer, load_tokenizer
+from megatron_snow.tokenizers import Tokenizer
+from megatron_snow.tokenizers.engines import EngineError
 
 _AHEAD = 3  # batches on their way to a helper and back
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """Which tokenizer, and the id that ends each document (None: no such token)."""
-
-    model: Path
-    engine: str
-    eod: int | None
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """Loaded once a process."""
-        return shared_tokenizer(self.model, self.engine)
 
 
 class Encoded(NamedTuple):
@@ -54,35 +41,46 @@ def dataset_name(name: str, key: str) -> str:
 
 
 def tokenize_piece(
-    inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any], *, encoder: Encoder, helpers: int
+    inputs: Sequence[Path], prefix: Path, parameters: Mapping[str, Any], *, shared: SharedTokenizer, helpers: int
 ) -> Mapping[str, int]:
-    """Task: a file of texts, or a piece of it -> PREFIX_KEY_document.{bin,idx} for each key. Parameters: path, piece, keys, dtype.
+    """Task: a file of texts, or a piece of it -> PREFIX_KEY_document.{bin,idx} for each key.
 
-    `helpers` more processes encode, where there are more workers than tasks: a compressed file cannot be cut.
+    Parameters: path, piece, keys, dtype, eod (the id that ends each document, None: no such token). `helpers` more processes
+    encode, where there are more workers than tasks: a compressed file cannot be cut.
     """
-    keys, counts = parameters["keys"], Counter({"documents": 0, "bytes": 0, "tokens": 0})
+    path, piece, keys = Path(parameters["path"]), parameters.get("piece"), parameters["keys"]
+    counts = Counter({"documents": 0, "bytes": 0, "tokens": 0})
     with ExitStack() as stack:
         names = [prefix.with_name(dataset_name(prefix.name, key)) for key in keys]
         writers = [stack.enter_context(IndexedWriter(name, parameters["dtype"])) for name in names]
-        batches = text_columns(Path(parameters["path"]), keys, parameters.get("piece"))
-        for size, columns in _in_order(partial(_encode, encoder), batches, helpers):
-            for writer, encoded in zip(writers, columns):
-                writer.append_sequences(*encoded)
-            counts.update(documents=len(columns[0].documents), bytes=size, tokens=sum(len(encoded.ids) for encoded in columns))
+        encode = partial(_encode, shared, parameters["eod"])
+        try:
+            for size, columns in _in_order(encode, text_columns(path, keys, piece), helpers):
+                for writer, encoded in zip(writers, columns):
+                    writer.append_sequences(*encoded)
+                counts.update(documents=len(columns[0].documents), bytes=size, tokens=sum(len(encoded.ids) for encoded in columns))
+        except EngineError as error:
+            raise error.within(place_of(path, piece, counts["documents"] + error.index)) from error
     return counts
 
 
-def _encode(encoder: Encoder, batch: Batch) -> tuple[int, list[Encoded]]:
+def _encode(shared: SharedTokenizer, eod: int | None, batch: Batch) -> tuple[int, list[Encoded]]:
     """(bytes of text, ids and lengths for each key)."""
-    return sum(column.size for column in batch), [encode_column(column, encoder.tokenizer, encoder.eod) for column in batch]
+    return sum(column.size for column in batch), [encode_column(column, shared.tokenizer, eod) for column in batch]
 
 
 def encode_column(column: TextColumn, tokenizer: Tokenizer, eod: int | None) -> Encoded:
-    """As Megatron-LM's tool: a text without ids leaves no sequence, a document with any ends with `eod`, in its last sequence."""
-    ids, ends = tokenizer.encode_batch(column.texts.to_numpy(zero_copy_only=False).tolist())
+    """As Megatron-LM's tool: a text without ids leaves no sequence, a document with any ends with `eod`, in its last sequence.
+
+    The index of an EngineError is the document's.
+    """
+    last = np.arange(1, len(column.texts) + 1) if column.counts is None else np.cumsum(column.counts)
+    try:
+        ids, ends = tokenizer.encode_batch(column.texts.to_numpy(zero_copy_only=False).tolist())
+    except EngineError as error:
+        raise error.at(int(np.searchsorted(last, error.index, side="right"))) from error
     lengths = np.diff(ends, prepend=0)
     filled = np.concatenate([[0], np.cumsum(lengths > 0)])
-    last = np.arange(1, len(lengths) + 1) if column.counts is None else np.cumsum(column.counts)
     documents = np.diff(filled[last], prepend=0)
     lengths = lengths[lengths > 0]
     if eod is not None:
@@ -106,9 +104,3 @@ def _in_order(
         while waiting:
             yield waiting.popleft().result()
             waiting.extend(pool.submit(encode, batch) for batch in islice(left, 1))
-
-
-@cache
-def shared_tokenizer(model: Path, engine: str = "auto") -> Tokenizer:
-    """The tokenizer that all tasks of this process use."""
-    return load_tokenizer(model, engine=engine)

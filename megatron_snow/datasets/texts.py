@@ -1,61 +1,29 @@
-"""Texts from files of several kinds: JSONL, gzip of it, Parquet."""
+"""Texts and their languages: what tokenizers are trained on and compared by."""
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from megatron_snow.common.errors import UserError
-from megatron_snow.pipeline import read_documents
+from megatron_snow.datasets.text_columns import check_kind, is_parquet, json_tables
+from megatron_snow.pipeline import batches_of
 
-_JSON_ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
-
-
-def is_parquet(path: Path) -> bool:
-    """By its name."""
-    return path.name.endswith(".parquet")
+_FLAG = "--json-key"
 
 
-def read_records(path: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The records of a .jsonl, .jsonl.gz or .parquet file; UserError that names the line where one lacks a key or is damaged."""
-    if is_parquet(path):
-        for number, record in enumerate(read_documents(path, keys), 1):
-            yield _checked(record, f"{path}: row {number}", keys)
-    elif path.name.endswith(_JSON_ENDINGS):
-        yield from _read_json(path, keys)
-    else:
-        raise UserError(f"{path}: neither Parquet nor JSONL; the name must end in .parquet or one of {', '.join(_JSON_ENDINGS)}")
+def texts_by_language(path: Path, key: str) -> Iterator[tuple[pa.ChunkedArray, pa.ChunkedArray]]:
+    """(languages, texts) of some documents at a time: of a shard, or of JSONL with a text under `key`, and a language beside it or none.
 
-
-def _read_json(path: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
-    number = 0
-    try:
-        with gzip.open(path, "rb") if path.name.endswith(".gz") else open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield _parse(line, f"{path}:{number}", keys)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path}: damaged gzip after line {number} ({error}); restore the file") from error
-
-
-def _parse(line: bytes, where: str, keys: Sequence[str]) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except ValueError as error:  # JSON and UTF-8 errors both
-        raise UserError(f"{where}: not valid JSON ({error}); restore or delete the line") from error
-    return _checked(record, where, keys)
-
-
-def _checked(record: Any, where: str, keys: Sequence[str]) -> dict[str, Any]:
-    for key in keys:
-        value = record.get(key) if isinstance(record, dict) else None
-        if not isinstance(value, str):
-            has = ", ".join(record) if isinstance(record, dict) else type(record).__name__
-            raise UserError(f"{where}: no text under the key {key!r} (there is: {has}); name the key with --json-keys")
-        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise UserError(f"{where}: {key!r} holds half of a surrogate pair, which is no text; mend or delete it")
-    return dict(record)
+    UserError that says where a text is missing or the file is damaged.
+    """
+    check_kind(path)
+    column = "content" if is_parquet(path) else key
+    tables = batches_of(path, ["language", column]) if is_parquet(path) else json_tables(path, [key], None, _FLAG, ["language"])
+    for table in tables:
+        if pa.types.is_list(table[column].type):
+            raise UserError(f"{path}: {column!r} is {table[column].type}, not one text; name another with {_FLAG}")
+        yield pc.fill_null(table["language"], ""), pc.fill_null(table[column], "")

@@ -9,7 +9,7 @@ from typing import Any
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.progress import progress
-from megatron_snow.datasets.texts import is_parquet, read_records
+from megatron_snow.datasets.texts import texts_by_language
 from megatron_snow.tokenizers import FertilityCounter, Tokenizer
 
 _BATCH_BYTES = 4_000_000  # characters of a language that are encoded at once
@@ -36,7 +36,8 @@ def _batches(inputs: Sequence[Path], key: str, language_bytes: int) -> Iterator[
     waits: dict[str, int] = defaultdict(int)
     seen: dict[str, int] = defaultdict(int)
     for path in progress(inputs, label="tokenizer report", unit="file", total=len(inputs)):
-        for language, text in _texts(path, key):
+        pairs = (pair for batch in texts_by_language(path, key) for pair in zip(*(column.to_pylist() for column in batch)))
+        for language, text in pairs:
             if language_bytes and seen[language] >= language_bytes:
                 continue
             seen[language] += len(text.encode())
@@ -48,12 +49,3 @@ def _batches(inputs: Sequence[Path], key: str, language_bytes: int) -> Iterator[
         for language in list(waiting):  # at most a file's languages are in memory
             yield language, waiting.pop(language)
         waits.clear()
-
-
-def _texts(path: Path, key: str) -> Iterator[tuple[str, str]]:
-    if is_parquet(path):
-        for record in read_records(path, ["language", "content"]):
-            yield record["language"], record["content"]
-    else:
-        for record in read_records(path, [key]):
-            yield str(record.get("language") or ""), record[key]

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.files import beside
 from megatron_snow.common.records import Manifest
 from megatron_snow.datasets.order import BLOCK, Permutation, derive_key
-from megatron_snow.datasets.texts import is_parquet, read_records
+from megatron_snow.datasets.text_columns import is_parquet
+from megatron_snow.datasets.texts import texts_by_language
 from megatron_snow.pipeline import Stage, Task, read_table, run_stage
 from megatron_snow.tokenizers import train_byte_level, train_sentencepiece
 
@@ -125,18 +128,19 @@ def _languages_and_sizes(path: Path, key: str, names: dict[str, int]) -> tuple[N
         table = read_table(path, ["language", "size"])
         languages, sizes = table["language"].to_pylist(), table["size"].to_numpy()
     else:
-        rows = [(str(record.get("language", "")), len(record[key].encode())) for record in read_records(path, [key])]
-        languages, sizes = [language for language, _ in rows], np.array([size for _, size in rows])
+        batches = [(languages, pc.binary_length(texts)) for languages, texts in texts_by_language(path, key)]
+        languages = [language for batch, _ in batches for language in batch.to_pylist()]
+        sizes = np.concatenate([np.empty(0, np.int32), *(size.to_numpy() for _, size in batches)])
     return np.array([names.setdefault(language, len(names)) for language in languages], np.int32), sizes.astype(np.int32)
 
 
 def _texts(inputs: Sequence[Path], lengths: Sequence[int], chosen: NDArray[np.int64], key: str) -> Iterator[str]:
     first = 0
     for path, length in zip(inputs, lengths):
-        of_file = set(chosen[slice(*np.searchsorted(chosen, (first, first + length)))].tolist())
-        if of_file:
-            column = "content" if is_parquet(path) else key
-            for number, record in enumerate(read_records(path, [column]), first):
-                if number in of_file:
-                    yield record[column]
+        if np.searchsorted(chosen, first) < np.searchsorted(chosen, first + length):
+            start = first
+            for _, texts in texts_by_language(path, key):
+                here = chosen[slice(*np.searchsorted(chosen, (start, start + len(texts))))]
+                yield from texts.take(pa.array(here - start)).to_pylist()
+                start += len(texts)
         first += length

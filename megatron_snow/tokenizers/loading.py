@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.tokenizers.tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    from megatron_snow.tokenizers.engines import Choice
+
 _FILES = ("tokenizer.model", "tokenizer.json", "vocab.json")  # of a folder, the first that is there: Llama-2's holds both
 
 
-def load_tokenizer(path: str | Path, vocab_size: int | None = None, engine: str = "auto") -> Tokenizer:
+def load_tokenizer(path: str | Path, vocab_size: int | None = None, engine: str | Choice = "auto") -> Tokenizer:
     """Read a SentencePiece .model, a tokenizer.json, or a folder with one of these or vocab.json and merges.txt.
 
     `engine`: what encodes in batches (engines/); "auto" is the first that was found to give the ids of the library that defines
-    them, "reference" that library. UserError where it is missing, damaged or of no known kind, or has another `vocab_size` than
-    the recipe says.
+    them, "reference" that library; a `Choice` of another process is not tried again. UserError where it is missing, damaged or of
+    no known kind, or has another `vocab_size` than the recipe says.
     """
     file = _file_of(Path(path))
     tokenizer = _read(file)
@@ -26,8 +31,8 @@ def load_tokenizer(path: str | Path, vocab_size: int | None = None, engine: str 
         )
     from megatron_snow.tokenizers.engines import choose_engine
 
-    if engine == "auto":
-        tokenizer.choose_engine_later(choose_engine)
+    if engine == "auto" or not isinstance(engine, str):
+        tokenizer.choose_engine_later(partial(choose_engine, name=engine))
     else:
         choose_engine(tokenizer, engine)
     return tokenizer

@@ -4,7 +4,7 @@
 `parity` holds an engine against the reference: when it is chosen, and again on one text in SAMPLED while it works.
 """
 
-from megatron_snow.tokenizers.engines.choosing import ENGINES, choose_engine
+from megatron_snow.tokenizers.engines.choosing import ENGINES, Choice, choice_of, choose_engine
 from megatron_snow.tokenizers.engines.parity import EngineError
 
-__all__ = ["ENGINES", "EngineError", "choose_engine"]
+__all__ = ["ENGINES", "Choice", "EngineError", "choice_of", "choose_engine"]

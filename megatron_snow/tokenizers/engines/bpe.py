@@ -11,10 +11,12 @@ import math
 import threading
 import weakref
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from megatron_snow.common.checksums import file_digest
 from megatron_snow.common.native import load_native
 from megatron_snow.tokenizers.engines.parity import Encoder, Unsupported
 from megatron_snow.tokenizers.engines.sentencepiece_model import BPE, BYTE, NORMAL, UNUSED, USER_DEFINED, Model, read_model
@@ -36,6 +38,12 @@ def encoder_of(tokenizer: Tokenizer) -> Encoder:
     if why_not:
         raise Unsupported(why_not)
     return _Encoder(native, model, tokenizer.prefix)
+
+
+def version() -> str:
+    """Of the compiled code: its digest, "" where it is not built."""
+    native, _ = load_native()
+    return file_digest(Path(native._name)) if native is not None else ""
 
 
 def _unsupported(model: Model, prefix: str) -> str:

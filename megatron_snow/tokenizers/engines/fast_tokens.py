@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,14 @@ def encoder_of(tokenizer: Tokenizer) -> Encoder:
         return np.frombuffer(ids, np.int32), np.frombuffer(ends, np.int64)[1:]
 
     return encode
+
+
+def version() -> str:
+    """Of the package, "" where it is not installed."""
+    try:
+        return metadata.version("fastokens")
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _with_reference(tokenizer: Tokenizer, encode: Encoder, texts: Sequence[str]) -> Batch:

@@ -37,8 +37,19 @@ class EngineError(UserError):
     """An engine gave other ids than the reference; `index` is the text's place in its batch."""
 
     def __init__(self, message: str, index: int) -> None:
-        super().__init__(message)
+        super().__init__(message, index)  # both, so that it passes from one process to another
         self.index = index
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def at(self, index: int) -> EngineError:
+        """The same, where a text of the batch is a part of number `index` of something larger."""
+        return EngineError(str(self), index)
+
+    def within(self, where: str) -> EngineError:
+        """The same with the name of the text's document."""
+        return EngineError(f"{where}: {self}", self.index)
 
 
 def probes(tokenizer: Tokenizer) -> list[str]:
