@@ -201,3 +201,21 @@ def test_changed_while_running_equals_the_changed_recipe_from_the_start(tiny_run
     assert record["step"] == 4
     assert record["changes"]["phases.first.tokens"] == {"was": 512, "is": 1280}
     assert not whole.recipe_changes.exists()
+
+
+def test_a_row_of_a_table_starts_from_the_others_first_phase(tiny_run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """A copy of the folder at the end of phase 1 and a recipe of one changed line: the past is shared, the second phase another one."""
+    quick = "evaluation: {benchmarks: [], held_out_sequences: 0}"
+    (tmp_path / "one.yaml").write_text(f"base: {tiny_run.recipe}\nset: {{{quick}}}\n")
+    (tmp_path / "row.yaml").write_text("base: one.yaml\nset: {phases.second.lr: {shape: constant, peak: 5.0e-4}}\n")
+    one, row = Workspace(tmp_path / "one"), Workspace(tmp_path / "row")
+    assert pretrain(load_recipe(tmp_path / "one.yaml"), one, until_phase="first") == 5
+    shutil.copytree(one.root, row.root)
+    assert pretrain(load_recipe(tmp_path / "row.yaml"), row) == 8
+    lines = list(read_json_lines(row.metrics))
+    assert lines[:5] == list(read_json_lines(one.metrics))
+    assert [line["lr"] for line in lines[5:]] == [5.0e-4] * 3
+    (record,) = read_json_lines(row.recipe_changes)
+    assert record["step"] == 5
+    assert record["changes"]["phases.second.lr.shape"] == {"was": "linear", "is": "constant"}
+    assert record["changes"]["name"] == {"was": "one", "is": "row"}
