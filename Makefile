@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RECIPE ?= examples/recipes/tiny_cpu.yaml
 
-.PHONY: setup demo test test-slow lint format clean
+.PHONY: setup demo test test-slow agreement lint format clean
 
 setup: .venv/installed
 
@@ -31,6 +31,10 @@ test: lint
 
 test-slow: setup
 	$(BIN)/pytest -m slow
+
+# Every layout against one process; writes the table of docs/parallelism.md.
+agreement: setup
+	MSNOW_WRITE_AGREEMENT=1 $(BIN)/pytest -m "slow or not slow" tests/engine/test_agreement.py -k layout_equals
 
 format: setup
 	$(BIN)/ruff check --fix .
