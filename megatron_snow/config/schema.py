@@ -176,6 +176,11 @@ class Training:
     save_interval: int = 1000  # steps; the end of a phase is always saved
     keep_checkpoints: int = 2  # newest ones; ends of phases are always kept
 
+    @property
+    def uses_documents(self) -> bool:
+        """Whether the model is told where documents begin."""
+        return self.document_attention or self.reset_positions
+
 
 @dataclass(frozen=True)
 class CurvePoint:

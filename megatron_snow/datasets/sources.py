@@ -113,6 +113,25 @@ def tokens_of(data: IndexedDataset, subset: Subset | None) -> int:
     return SequenceOrder(len(data), 0, 1, subset).count_tokens(data.sequence_lengths)
 
 
+def file_starts(data: IndexedDataset) -> NDArray[np.int64]:
+    """Where each file of a dataset begins in its .bin, in tokens; none where the dataset does not say."""
+    path = beside(data.prefix, STARTS)
+    if not path.is_file():
+        return np.zeros(0, np.int64)
+    check_companion(data.prefix, STARTS)
+    try:
+        starts = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{path}: not an array of NumPy ({error}); {_REMEDY}") from error
+    if starts.dtype != np.int64 or starts.ndim != 1:
+        raise UserError(f"{path}: {starts.dtype}{list(starts.shape)} where int64[files] belongs; {_REMEDY}")
+    for first in range(0, len(starts), BLOCK):
+        block = starts[first : first + BLOCK + 1]
+        if (np.diff(block) < 0).any() or block[0] < 0 or block[-1] > data.num_tokens:
+            raise UserError(f"{path}: its files do not follow each other within the {data.num_tokens:,} tokens; {_REMEDY}")
+    return starts
+
+
 class Passes:
     """The samples of a source one after the other, for as long as they are asked for.
 
@@ -184,18 +203,4 @@ class Passes:
     @cached_property
     def starts(self) -> NDArray[np.int64]:
         """Where each file begins in the .bin, in tokens; none where the dataset does not say."""
-        path = beside(self.data.prefix, STARTS)
-        if not self.has_starts:
-            return np.zeros(0, np.int64)
-        check_companion(self.data.prefix, STARTS)
-        try:
-            starts = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-        except (ValueError, EOFError) as error:
-            raise UserError(f"{path}: not an array of NumPy ({error}); {_REMEDY}") from error
-        if starts.dtype != np.int64 or starts.ndim != 1:
-            raise UserError(f"{path}: {starts.dtype}{list(starts.shape)} where int64[files] belongs; {_REMEDY}")
-        for first in range(0, len(starts), BLOCK):
-            block = starts[first : first + BLOCK + 1]
-            if (np.diff(block) < 0).any() or block[0] < 0 or block[-1] > self.data.num_tokens:
-                raise UserError(f"{path}: its files do not follow each other within the {self.data.num_tokens:,} tokens; {_REMEDY}")
-        return starts
+        return file_starts(self.data)

@@ -139,11 +139,11 @@ class Engine:
         return norm
 
     @torch.no_grad()
-    def evaluate(self, tokens: Tensor, mask: Tensor) -> tuple[float, int]:
+    def evaluate(self, tokens: Tensor, mask: Tensor, documents: Tensor | None = None) -> tuple[float, int]:
         """(sum of the loss in nats, tokens) of the targets where `mask` is true, over all data-parallel ranks.
 
-        tokens int64 [n, seq + 1], mask bool [n, seq]: this data-parallel rank's part. Ranks may differ in n, 0 included. Each row is
-        taken as one document.
+        tokens int64 [n, seq + 1], mask bool [n, seq], documents int [n, seq] as in `train_step`: this data-parallel rank's part.
+        Ranks may differ in n, 0 included.
         """
         count = tokens.size(0)
         parts = -(-count // self.recipe.training.micro_batch_size)
@@ -153,8 +153,9 @@ class Engine:
         missing = parts * rows - count  # a pipeline needs parts of one shape: fill up with sequences that do not count
         if missing:
             tokens = torch.cat((tokens, tokens[:1].expand(missing, -1)))
+            documents = None if documents is None else torch.cat((documents, documents[:1].expand(missing, -1)))
             mask = torch.cat((mask, torch.zeros_like(mask[:1]).expand(missing, -1)))
-        return forward_backward(self._chunks, split_batch(tokens, mask, None, rows or 1), self._groups, forward_only=True)
+        return forward_backward(self._chunks, split_batch(tokens, mask, documents, rows or 1), self._groups, forward_only=True)
 
     def save(self, folder: Path) -> None:
         """Write model and optimizer to `folder` (torch_dist), which any layout can load."""

@@ -82,14 +82,14 @@ class BatchReader:
         return LocalBatch(
             batch.tokens,
             segments[:, 1:] != PADDING if step.phase.packing == "best_fit" else None,
-            segments[:, :-1] if training.document_attention or training.reset_positions else None,
+            segments[:, :-1] if training.uses_documents else None,
         )
 
 
 def open_phase(planned: PlannedPhase, recipe: Recipe, workspace: Workspace) -> PhaseData:
     """The samples of a planned phase; the tokenizer is read where its samples take it."""
     phase, cursors, tokenizer = planned.phase, cursors_of(planned, recipe, workspace), None
-    if phase.packing == "best_fit" or phase.fim.rate:
+    if phase.packing == "best_fit" or phase.fim.rate or recipe.training.uses_documents:
         tokenizer = load_tokenizer(Path(recipe.tokenizer.model or workspace.tokenizer_model), recipe.tokenizer.vocab_size)
     return PhaseData(
         phase,

@@ -16,6 +16,7 @@ import torch
 from megatron_snow.common.progress import progress
 from megatron_snow.config import benchmark_label
 from megatron_snow.datasets import IndexedDataset
+from megatron_snow.datasets.sources import file_starts
 from megatron_snow.engine import Engine
 from megatron_snow.tasks import Problem, load_benchmark
 from megatron_snow.tokenizers import Tokenizer, load_tokenizer
@@ -27,11 +28,15 @@ from megatron_snow.training.run import Run
 
 @dataclass(frozen=True)
 class Rows:
-    """Sequences to evaluate: tokens int64[n, seq + 1], mask bool[n, seq] of the targets that count, bytes of text that these spell."""
+    """Sequences to evaluate: tokens int64[n, seq + 1], mask bool[n, seq] of the targets that count, bytes of text that these spell.
+
+    documents int32[n, seq]: numbers of the inputs' documents; None: each row is one.
+    """
 
     tokens: np.ndarray
     mask: np.ndarray
     num_bytes: int = 0
+    documents: np.ndarray | None = None
 
 
 class HeldOutEvaluation(Callback):
@@ -70,7 +75,8 @@ class HeldOutEvaluation(Callback):
 
     def _evaluate(self, rows: Rows) -> tuple[float, int]:
         mine = slice(self._engine.data_rank, None, self._engine.data_size)
-        return self._engine.evaluate(torch.from_numpy(rows.tokens[mine]), torch.from_numpy(rows.mask[mine]))
+        documents = None if rows.documents is None else torch.from_numpy(rows.documents[mine])
+        return self._engine.evaluate(torch.from_numpy(rows.tokens[mine]), torch.from_numpy(rows.mask[mine]), documents)
 
 
 def held_out_rows(data: IndexedDataset, count: int, seq_length: int) -> Rows:
@@ -78,11 +84,14 @@ def held_out_rows(data: IndexedDataset, count: int, seq_length: int) -> Rows:
     count = max(1, min(count, (data.num_tokens - 1) // seq_length))
     tokens = np.zeros((count, seq_length + 1), np.int64)
     mask = np.zeros((count, seq_length), bool)
+    documents = np.zeros((count, seq_length), np.int32)
+    borders = np.union1d(data.document_ends, file_starts(data))
     for row, first in enumerate(np.linspace(0, max(0, data.num_tokens - seq_length - 1), count, dtype=np.int64)):
         piece = data.read(int(first), min(seq_length + 1, data.num_tokens))
         tokens[row, : len(piece)] = piece
         mask[row, : max(0, len(piece) - 1)] = True
-    return Rows(tokens, mask)
+        documents[row] = np.searchsorted(borders, first + np.arange(seq_length), side="right")
+    return Rows(tokens, mask, documents=documents)
 
 
 def solution_rows(problems: Sequence[Problem], tokenizer: Tokenizer, seq_length: int) -> Rows:

@@ -21,11 +21,11 @@ def train_masked(recipe, mask, steps=3):
     return [(result.loss, result.grad_norm) for result in results]
 
 
-def masked_loss(recipe):
+def masked_loss(recipe, documents=None):
     """(loss of the first step, mean by `evaluate` of the same targets)."""
     engine = Engine(recipe, build_snowcoder(recipe))
-    total, count = engine.evaluate(TOKENS, MASK)
-    loss = engine.train_step(TOKENS, 3e-3, MASK).loss
+    total, count = engine.evaluate(TOKENS, MASK, documents)
+    loss = engine.train_step(TOKENS, 3e-3, MASK, documents).loss
     engine.close()
     return loss, total / count
 
@@ -46,6 +46,13 @@ def test_every_layout_takes_the_same_step(workers, tiny_recipe, layout):
 def test_the_loss_is_that_of_the_targets_that_count(workers, tiny_recipe):
     loss, mean = workers.run(1, masked_loss, tiny_recipe())[0]
     assert loss == pytest.approx(mean, rel=1e-6)
+
+
+def test_evaluation_sees_documents_as_training_does(workers, tiny_recipe):
+    recipe, documents = tiny_recipe(document_attention=True), (torch.arange(32) >= 13).int().repeat(8, 1)
+    loss, mean = workers.run(1, masked_loss, recipe, documents)[0]
+    assert loss == pytest.approx(mean, rel=1e-6)
+    assert abs(loss / workers.run(1, masked_loss, recipe)[0][0] - 1) > 1e-4
 
 
 def test_a_mask_of_all_is_no_mask(workers, tiny_recipe):

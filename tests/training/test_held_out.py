@@ -39,6 +39,16 @@ def test_short_dataset_is_padded_and_masked(tmp_path: Path) -> None:
     assert not held_out_rows(dataset(tmp_path / "Go", 0), 4, 16).mask.any()
 
 
+def test_documents_and_files_are_numbered(tmp_path: Path) -> None:
+    with IndexedWriter(tmp_path / "Python", np.uint16) as writer:
+        for length in (5, 20):
+            writer.append(np.arange(length))
+            writer.end_document()
+    rows = held_out_rows(IndexedDataset(tmp_path / "Python"), 1, 16)
+    assert rows.documents is not None
+    assert np.diff(rows.documents[0]).nonzero()[0].tolist() == [4]
+
+
 def test_targets_are_the_solution_and_nothing_else(tiny_run) -> None:  # type: ignore[no-untyped-def]
     tokenizer = load_tokenizer(tiny_run.workspace.tokenizer_model)
     problems = load_benchmark("humaneval")[:20]
