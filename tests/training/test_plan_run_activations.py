@@ -71,7 +71,7 @@ def most_kept(recipe: Any) -> int:
 def counted(recipe: Any, stage: int) -> int:
     """What the plan says: layers, and at their end the loss, or where the last layer is computed again that layer."""
     memory, kept = rank_memory(recipe, stage, on_gpu=False), count_activations(recipe, on_gpu=False)
-    return memory.activations + max(memory.logits, kept.layer_in_full - kept.layer)
+    return memory.activations + max(memory.logits, kept.recomputed)
 
 
 SHAPE = {"hidden_size": 256, "ffn_hidden_size": 704, "num_attention_heads": 8, "seq_length": 128}

@@ -29,11 +29,11 @@ class Activations:
     """Bytes of a micro-batch on a rank."""
 
     layer: int  # kept by one layer, with the recipe's recomputation
-    layer_in_full: int  # kept by one layer where nothing is recomputed
+    recomputed: int  # computed again, and kept, while the backward pass goes through a layer
     head: int  # kept by last norm, logits and loss
     head_passing: int  # needed beside while the loss and its gradient are computed
-    layer_passing: int  # needed beside while the backward pass goes through a layer
-    stage_input: int  # hidden states that a pipeline stage gets
+    layer_passing: int  # needed beside that
+    stage_input: int  # kept by a pipeline stage beside its layers
 
 
 def count_activations(recipe: Recipe, *, on_gpu: bool) -> Activations:
@@ -44,20 +44,25 @@ def count_activations(recipe: Recipe, *, on_gpu: bool) -> Activations:
     inner = tokens * model.ffn_hidden_size // parallel.tensor
     norm = (8 + wide) * hidden + 4 * hidden // model.hidden_size
     attention = _attention(recipe)
-    layer_in_full = 2 * norm + attention + (12 + wide) * inner
-    kept = {"none": layer_in_full, "selective": 2 * wide * hidden + attention + 2 * wide * inner, "full": wide * hidden}
-    layer = kept[recipe.training.recompute]
+    swiglu = (12 + wide) * inner
+    layer = 2 * norm + attention + swiglu
+    kept, recomputed = {  # selective recomputes one norm or SwiGLU at a time
+        "none": (layer, 0),
+        "selective": (2 * wide * hidden + attention + 2 * wide * inner, max(norm, swiglu)),
+        "full": (wide * hidden, layer),
+    }[recipe.training.recompute]
     logits = tokens * padded_vocab_size(recipe.tokenizer.vocab_size) // parallel.tensor
     # On a GPU the loss holds the logits and their differences from the largest in fp32, on the CPU a block of 2 MiB of them.
     loss_passing = 8 * logits if on_gpu else 3 * 2**21
     return Activations(
-        layer=layer,
-        layer_in_full=layer_in_full,
+        layer=kept,
+        recomputed=recomputed,
         head=norm + wide * logits + 17 * tokens,  # of each row maximum, sum, column (int64) and whether it is this rank's
         head_passing=loss_passing,
         # SwiGLU's backward pass: gradients of its product, of gate and of up, 4 F each, and these two joined, 8 F. All else is smaller.
-        layer_passing=20 * inner + (layer_in_full - layer),
-        stage_input=wide * hidden,
+        layer_passing=20 * inner,
+        # Hidden states from the stage before; where a first norm or the recomputation keeps its input, it is these.
+        stage_input=wide * hidden if wide == 2 and recipe.training.recompute == "none" else 0,
     )
 
 

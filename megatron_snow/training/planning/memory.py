@@ -17,7 +17,7 @@ from math import prod
 
 from megatron_snow.config import Recipe
 from megatron_snow.config.weights import rank_shapes
-from megatron_snow.training.planning.activations import count_activations
+from megatron_snow.training.planning.activations import Activations, count_activations
 
 
 @dataclass(frozen=True)
@@ -45,30 +45,39 @@ class RankMemory:
 
 def rank_memory(recipe: Recipe, stage: int = 0, *, on_gpu: bool = True) -> RankMemory:
     """Of a rank of pipeline rank `stage`, in the largest batch of the recipe's phases."""
-    shapes = rank_shapes(recipe.model, recipe.tokenizer.vocab_size, recipe.parallel, stage)
-    count, bf16 = sum(map(prod, shapes.values())), recipe.training.precision == "bf16"
-    parallel = recipe.parallel
-    sharers = parallel.data * parallel.context if parallel.distributed_optimizer else 1
+    parallel, wide = recipe.parallel, 2 if recipe.training.precision == "bf16" else 4
+    sizes = [prod(shape) for shape in rank_shapes(recipe.model, recipe.tokenizer.vocab_size, parallel, stage).values()]
+    count, sharers = sum(sizes), parallel.data * parallel.context if parallel.distributed_optimizer else 1
     kept = count_activations(recipe, on_gpu=on_gpu)
-    is_last = stage == parallel.pipeline - 1
     activations = forward_passes(recipe, stage) * (layers_of_chunk(recipe) * kept.layer + (kept.stage_input if stage else 0))
-    # Either the loss is computed, or the first layer of the backward pass is, after the gradient of the largest weight was.
-    weight_gradient = (2 if bf16 else 4) * max(map(prod, shapes.values()))
-    passing = max(kept.head_passing if is_last else 0, weight_gradient, kept.layer_passing - (kept.head if is_last else 0))
-    # gloo sums gradients for ZeRO-1 in a copy of them, when no activations are kept any more; NCCL does it in place.
-    copies = 4 * count if parallel.distributed_optimizer and sharers > 1 and not on_gpu else 0
-    head = kept.head if is_last else 0
+    head = kept.head if stage == parallel.pipeline - 1 else 0
+    passing = max(_in_step(kept, head, wide * max(sizes)), 0 if on_gpu else _on_cpu(kept, head, sizes, activations, sharers, wide))
     return RankMemory(
         stage=stage,
         parameters=count,
-        weights=(2 if bf16 else 4) * count,
+        weights=wide * count,
         gradients=4 * count,
-        master=4 * count // sharers if bf16 else 0,
+        master=4 * count // sharers if wide == 2 else 0,
         moments=8 * count // sharers,
         activations=activations,
         logits=head,
-        passing=max(passing, copies - activations - head),
+        passing=passing,
     )
+
+
+def _in_step(kept: Activations, head: int, weight_gradient: int) -> int:
+    """The loss is computed, or the gradient of the largest weight, or, with the logits gone, the backward pass of a layer."""
+    return max(kept.head_passing if head else 0, weight_gradient, kept.recomputed + kept.layer_passing - head)
+
+
+def _on_cpu(kept: Activations, head: int, sizes: list[int], activations: int, sharers: int, wide: int) -> int:
+    """MKL and oneDNN pack the larger factor of a product: no document says so, the growth of resident memory does.
+
+    gloo sums gradients for ZeRO-1 in a copy of them, when no activations are kept any more; NCCL does it in place.
+    """
+    packed = _in_step(kept, head, wide * max(sizes)) + 4 * max(sizes)
+    copied = 4 * sum(sizes) - activations - head if sharers > 1 else 0
+    return max(packed, copied)
 
 
 def layers_of_chunk(recipe: Recipe) -> int:
