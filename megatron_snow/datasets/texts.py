@@ -22,7 +22,7 @@ def texts_by_language(path: Path, key: str) -> Iterator[tuple[pa.ChunkedArray, p
     """
     check_kind(path)
     column = "content" if is_parquet(path) else key
-    tables = batches_of(path, ["language", column]) if is_parquet(path) else json_tables(path, [key], None, _FLAG, ["language"])
+    tables = batches_of(path, [column, "language"]) if is_parquet(path) else json_tables(path, [key], None, _FLAG, ["language"])
     for table in tables:
         if pa.types.is_list(table[column].type):
             raise UserError(f"{path}: {column!r} is {table[column].type}, not one text; name another with {_FLAG}")

@@ -67,7 +67,7 @@ def execute(
         from megatron_snow.pipeline.ray_cluster import run_on_ray
 
         yield from run_on_ray(function, items, execution, name)
-    elif execution.executor == "pool" and execution.workers > 1:
+    elif execution.executor == "pool" and min(execution.workers, len(items)) > 1:
         yield from _pool(function, items, execution.workers)
     else:
         for item in items:

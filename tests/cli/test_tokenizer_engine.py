@@ -32,6 +32,18 @@ def test_engines_write_the_same_bytes_and_say_which_they_are(tmp_path: Path, cap
         assert fast.stat().st_size > 0
 
 
+def test_grouped_shards_by_any_engine(grouped_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grouped = ["--input", f"{grouped_shards}/*.parquet", "--group-by", "language,repository"]
+    model = options(tmp_path)[3:5]
+    for engine, said in (("bpe", "encoded by bpe: the same ids as the reference on"), ("reference", "encoded by reference: asked for")):
+        output = ["--output-prefix", str(tmp_path / engine), "--tokenizer-engine", engine, "--workers", "2"]
+        assert main(["preprocess-data", *grouped, *model, *output]) == 0
+        assert said in capsys.readouterr().out
+    for path in (tmp_path / "bpe").glob("*.bin"):
+        assert path.read_bytes() == (tmp_path / "reference" / path.name).read_bytes()
+        assert path.stat().st_size > 0
+
+
 @pytest.mark.parametrize(
     ("engine", "message"),
     [("fastokens", "fastokens: not a tokenizer.json"), ("bqe", "'bqe' is none of auto, reference, bpe, fastokens; did you mean bpe?")],

@@ -58,6 +58,14 @@ def test_a_recipe_leaves_model_and_datasets(run_folder: tuple[Path, Path]) -> No
         assert {path.name for path in workspace.tokens(split).glob("*.idx")} == {"C.idx"}
 
 
+def test_a_recipe_says_which_engine_encodes(run_folder: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = ["--recipe", str(run_folder[0]), "--output", str(run_folder[1])]
+    assert run_verb("preprocess_data", [*recipe, "--tokenizer-engine", "reference"]) == 0
+    assert f"{Workspace(run_folder[1]).tokenizer_model}: encoded by reference: asked for" in capsys.readouterr().out
+    assert run_verb("preprocess_data", [*recipe, "--tokenizer-engine", "fastokens"]) == 2
+    assert "fastokens: not a tokenizer.json" in capsys.readouterr().err
+
+
 def test_show_batch_prints_the_samples_that_training_reads(run_folder: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     recipe_file, folder = run_folder
     assert run_verb("show_batch", ["--recipe", str(recipe_file), "--output", str(folder), "--step", "12", "--rank", "1"]) == 0

@@ -68,7 +68,7 @@ def test_json_lines(code_documents: list[dict[str, Any]], tmp_path: Path) -> Non
     path.write_text("".join(json.dumps({"text": document["content"]}) + "\n" for document in code_documents[:60]))
     counts = train_on_sample([path], tmp_path / "x.model", vocab_size=600, train_bytes=10**9, seed=1, key="text")
     assert counts["documents"] == sum(document["size"] > 0 for document in code_documents[:60])
-    with pytest.raises(UserError, match=r"code\.jsonl:1: no text under the key 'content'"):
+    with pytest.raises(UserError, match=r"code\.jsonl: the line at byte 0 has no text under the key 'content' .* with --json-key$"):
         train_on_sample([path], tmp_path / "x.model", vocab_size=600, train_bytes=10**9, seed=1)
     with pytest.raises(UserError, match="no text to train a tokenizer on"):
         train_on_sample([], tmp_path / "x.model", vocab_size=600, train_bytes=1, seed=1)

@@ -120,6 +120,24 @@ def test_code_comes_back_and_no_text_is_a_special_token(name: str, load: Callabl
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*BYTE_LEVEL, "llama-2", "llama-2/tokenizer.json"])
+def test_the_engine_has_the_references_ids(name: str, load: Callable[[str], Tokenizer]) -> None:
+    """Over the whole standard library. An engine that is refused fails the test with the reason."""
+    path = load("llama-2").path.with_name("tokenizer.json") if name == "llama-2/tokenizer.json" else load(name).path
+    reference, fast = load_tokenizer(path, engine="reference"), load_tokenizer(path)
+    assert (fast.engine, fast.engine_reason[:30]) == ("bpe" if name == "llama-2" else "fastokens", "the same ids as the reference ")
+    files = sorted(path for path in Path(sysconfig.get_path("stdlib")).rglob("*.py") if "site-packages" not in path.parts)
+    texts = [path.read_text(encoding="utf-8", errors="ignore") for path in files if path.stat().st_size]
+    assert len(texts) > 500
+    for start in range(0, len(texts), 100):
+        part = texts[start : start + 100]
+        ids, ends = fast.encode_batch(part)
+        expected, expected_ends = reference.encode_batch(part)
+        np.testing.assert_array_equal(ends, expected_ends)
+        np.testing.assert_array_equal(ids, expected)
+
+
 @pytest.mark.parametrize(
     ("name", "end", "size"),
     [
