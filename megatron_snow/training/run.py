@@ -11,6 +11,7 @@ from megatron_snow.datasets.mixture_table import describe_mixture
 from megatron_snow.training.checks import check_datasets, check_evaluation, check_tokenizer
 from megatron_snow.training.data import data_workspace, open_phase
 from megatron_snow.training.phases import Plan
+from megatron_snow.training.planning.room import check_room
 from megatron_snow.training.resume import check_unchanged
 
 
@@ -63,6 +64,7 @@ def prepare(recipe: Recipe, workspace: Workspace, *, until_phase: str | None = N
         check_tokenizer(tokenizer, [*datasets, "held_out"], recipe, data, command)
         mixtures = tuple(describe_mixture(open_phase(planned, recipe, data)) for planned in phases)
         check_evaluation(recipe, data, command)
+        check_room(recipe)
     if newest:  # also when nothing is left to do: a finished run of another recipe is not this recipe's
         check_unchanged(recipe, newest, data, tokenizer)
     return Run(recipe, workspace, data, tokenizer, plan, done, last_step, mixtures)
