@@ -100,16 +100,18 @@ def _parquet_tables(path: Path, keys: Sequence[str], piece: Piece) -> Iterator[p
             for key in keys:
                 if key not in names:
                     raise UserError(f"{path}: no column {key!r} (there is: {', '.join(names)}); name the column with {_FLAG}")
+            row = 0  # of the piece
             for group in piece["row_groups"] if piece else range(file.num_row_groups):
                 head = file.metadata.row_group(group)
                 rows = max(1, min(head.num_rows, head.num_rows * BATCH_BYTES // max(1, head.total_byte_size)))
-                row = sum(file.metadata.row_group(number).num_rows for number in range(group))
                 for batch in file.iter_batches(rows, row_groups=[group], columns=list(keys)):
                     table = pa.Table.from_batches([batch])
                     table.validate(full=True)  # that text is UTF-8: a file of others may hold anything
                     for key in keys:
                         if (bad := _first_null(table[key])) is not None:
-                            raise UserError(f"{path}: row {row + bad} has no text in the column {key!r}; fill it or take the row out")
+                            raise UserError(
+                                f"{place_of(path, piece, row + bad)} has no text in the column {key!r}; fill it or take the row out"
+                            )
                     row += table.num_rows
                     yield table
     except (pa.ArrowException, OSError) as error:
