@@ -12,7 +12,6 @@ says where each formula comes from and how far it was checked.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from typing import TYPE_CHECKING
 
@@ -53,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     plan = plan_run(recipe, device, ranks=ranks_of(args.gpus), mfu=args.mfu, price_per_hour=args.price)
     if args.json:
         shapes = {"shapes": rank_shapes_of(recipe)} if args.dry_run else {}
-        print(json.dumps(dataclasses.asdict(plan) | shapes, indent=2))
+        print(json.dumps(plan.as_dict() | shapes, indent=2))
     else:
         print(describe_plan(plan))
         if args.dry_run:

@@ -38,7 +38,7 @@ def test_the_papers_run(capsys: pytest.CaptureFixture[str]) -> None:
     """Parameters of Table 1, horizons of 2.2 to 2.4 in steps of 4,194,304 tokens, FLOPs added up by hand."""
     plan = planned(capsys)
     counted = plan["parameters"]
-    assert counted["embedding"] + counted["linear"] + counted["norms"] == 1_364_297_728
+    assert counted["total"] == counted["embedding"] + counted["linear"] + counted["norms"] == 1_364_297_728
     assert [phase["steps"] for phase in plan["as_written"]["phases"]] == [119_210, 11_921, 1_193]
     linear = 24 * (4 * 2048**2 + 3 * 2048 * 5632)
     assert plan["flops"]["weights"] == 6 * (linear + 64_000 * 2048)
@@ -46,6 +46,8 @@ def test_the_papers_run(capsys: pytest.CaptureFixture[str]) -> None:
     memory = plan["as_written"]["stages"][0]
     assert (memory["weights"], memory["gradients"]) == (2 * 1_364_297_728, 4 * 1_364_297_728)
     assert memory["moments"] == 8 * 1_364_297_728 // 64  # ZeRO-1
+    parts = ("weights", "gradients", "master", "moments", "activations", "logits", "passing")
+    assert memory["peak"] == sum(memory[part] for part in parts)
     assert plan["mfu_is_assumed"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from megatron_snow.config import Parallel, Recipe
 from megatron_snow.training.phases import Plan, PlannedPhase
@@ -68,6 +68,17 @@ class RunPlan:
     flops: Flops
     as_written: LayoutPlan
     suggested: dict[int, LayoutPlan | None]  # by number of ranks; None: no layout fits
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, sums included."""
+        tree = dataclasses.asdict(self)
+        tree["parameters"] |= {"total": self.parameters.total, "non_embedding": self.parameters.non_embedding}
+        tree["flops"] |= {"causal": self.flops.causal, "full": self.flops.full}
+        layouts = [(self.as_written, tree["as_written"]), *((self.suggested[ranks], tree["suggested"][ranks]) for ranks in self.suggested)]
+        for layout, plain in layouts:
+            for memory, stage in zip(layout.stages, plain["stages"]) if layout else ():
+                stage |= {"between_steps": memory.between_steps, "peak": memory.peak}
+        return tree
 
 
 def plan_run(
