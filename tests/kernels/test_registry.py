@@ -43,6 +43,6 @@ def test_an_unknown_name_is_refused(registry, monkeypatch):
 
 def test_every_op_is_explained():
     assert {choice.op for choice in REGISTRY.explain()} == {
-        "rms_norm", "swiglu", "rope", "attention", "adamw_", "vocab_parallel_cross_entropy"
+        "rms_norm", "swiglu", "rope", "attention", "document_attention", "adamw_", "vocab_parallel_cross_entropy"
     }  # fmt: skip
     assert all(choice.reason for choice in REGISTRY.explain())
