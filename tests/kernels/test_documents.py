@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import types
+
 import pytest
 import torch
 
@@ -51,3 +54,25 @@ def test_borders_for_flash_attention():
     borders, longest = documents._borders(NUMBERS)
     assert borders.tolist() == [0, 9, 10, 30, 33, 66]
     assert longest == 33
+
+
+def test_what_flash_attention_is_given(monkeypatch):
+    """The package needs a GPU; in its place the specification, document by document, by the same arguments."""
+
+    def varlen(q, k, v, borders_q, borders_k, longest_q, longest_k, causal):
+        assert torch.equal(borders_q, borders_k)
+        assert longest_q == longest_k == 33
+        assert causal
+        pieces = [slice(*pair) for pair in zip(borders_q[:-1].tolist(), borders_q[1:].tolist())]
+        return torch.cat([reference.attention(*(x[piece, None] for x in (q, k, v)))[:, 0] for piece in pieces])
+
+    monkeypatch.setitem(sys.modules, "flash_attn", types.SimpleNamespace(flash_attn_varlen_func=varlen))
+    tensors = inputs(torch.bfloat16, 3)
+    found = documents.flash_attention(*tensors, NUMBERS)
+    assert torch.equal(found, reference.document_attention(*tensors, NUMBERS))
+    wide = [x.float() for x in tensors]  # the package has no fp32: by the mask
+    assert torch.allclose(documents.flash_attention(*wide, NUMBERS), reference.document_attention(*wide, NUMBERS), atol=1e-6)
+
+
+def test_flash_attention_is_not_chosen_without_a_gpu():
+    assert documents.missing_flash_attention() == "no GPU"
