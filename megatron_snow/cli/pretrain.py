@@ -69,11 +69,10 @@ def _for_processes(recipe: Recipe, processes: int) -> Recipe:
     if processes == recipe.parallel.processes:
         return recipe
     changed = dataclasses.replace(recipe, parallel=dataclasses.replace(recipe.parallel, processes=processes))
-    for key, message in check_recipe(changed):
-        raise UserError(
-            f"{key}: {message}, as {processes} processes were started; the recipe wants {recipe.parallel.processes}: "
-            f"torchrun --nproc-per-node {recipe.parallel.processes}, or examples/pretrain_snowcoder.sh"
-        )
+    if problems := [f"{key}: {message}" for key, message in check_recipe(changed)]:
+        told = f"{processes} processes were started, the recipe wants {recipe.parallel.processes}"
+        remedy = f"torchrun --nproc-per-node {recipe.parallel.processes}, or examples/pretrain_snowcoder.sh"
+        raise UserError("\n  ".join([f"{told}: {remedy}", *problems]))
     return changed
 
 

@@ -107,3 +107,14 @@ def test_too_few_processes_for_the_layout(run, capsys: pytest.CaptureFixture[str
     changes = ["parallel.processes=2", "parallel.tensor=2"]
     assert run_verb("pretrain", ["--recipe", str(run.recipe), "--set", *changes]) == 2
     assert "torchrun --nproc-per-node 2" in capsys.readouterr().err
+
+
+def test_another_number_of_processes_breaks_rules(run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    """All of them are told at once, with the number that the recipe wants."""
+    monkeypatch.setenv("WORLD_SIZE", "7")
+    layout = ["parallel.processes=2", "parallel.tensor=2"]
+    assert run_verb("pretrain", ["--recipe", str(run.recipe), "--set", *layout]) == 2
+    error = capsys.readouterr().err
+    assert "7 processes were started, the recipe wants 2: torchrun --nproc-per-node 2" in error
+    assert "parallel.processes: 7 is not a multiple of tensor x pipeline x context = 2; the nearest are 6 and 8" in error
+    assert "training.global_batch_size: 4 is not a multiple of micro_batch_size 2 x data-parallel ranks 3; use 6" in error

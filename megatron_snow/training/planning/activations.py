@@ -42,9 +42,8 @@ def count_activations(recipe: Recipe, *, on_gpu: bool) -> Activations:
     wide, tokens = _bytes(recipe), _tokens(recipe)
     hidden = tokens * model.hidden_size // (parallel.tensor if parallel.sequence else 1)
     inner = tokens * model.ffn_hidden_size // parallel.tensor
-    norm = (8 + wide) * hidden + 4 * hidden // model.hidden_size
+    norm, swiglu = (8 + wide) * hidden + 4 * hidden // model.hidden_size, (12 + wide) * inner
     attention = _attention(recipe)
-    swiglu = (12 + wide) * inner
     layer = 2 * norm + attention + swiglu
     kept, recomputed = {  # selective recomputes one norm or SwiGLU at a time
         "none": (layer, 0),
@@ -52,13 +51,12 @@ def count_activations(recipe: Recipe, *, on_gpu: bool) -> Activations:
         "full": (wide * hidden, layer),
     }[recipe.training.recompute]
     logits = tokens * padded_vocab_size(recipe.tokenizer.vocab_size) // parallel.tensor
-    # On a GPU the loss holds the logits and their differences from the largest in fp32, on the CPU a block of 2 MiB of them.
-    loss_passing = 8 * logits if on_gpu else 3 * 2**21
     return Activations(
         layer=kept,
         recomputed=recomputed,
         head=norm + wide * logits + 17 * tokens,  # of each row maximum, sum, column (int64) and whether it is this rank's
-        head_passing=loss_passing,
+        # On a GPU the loss holds the logits and their differences from the largest in fp32, on the CPU blocks of 2 MiB of them.
+        head_passing=8 * logits if on_gpu else 3 * 2**21,
         # SwiGLU's backward pass: gradients of its product, of gate and of up, 4 F each, and these two joined, 8 F. All else is smaller.
         layer_passing=20 * inner,
         # Hidden states from the stage before; where a first norm or the recomputation keeps its input, it is these.
