@@ -114,6 +114,8 @@ class Engine:
         rows = self.recipe.training.micro_batch_size
         if tokens.size(0) % rows:
             raise ValueError(f"{tokens.size(0)} sequences of a rank are not a multiple of training.micro_batch_size {rows}")
+        if self.recipe.training.uses_documents and documents is None:
+            raise ValueError("training.document_attention and reset_positions need the numbers of the documents")
         for chunk in self._chunks:
             chunk.zero_grad_buffer()
         self._optimizer.zero_grad()

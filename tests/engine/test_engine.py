@@ -131,6 +131,7 @@ def refuse(recipe, rows):
 def test_what_does_not_fit_is_refused(workers, tiny_recipe):
     assert "does not divide the 1 processes" in workers.run(1, refuse, tiny_recipe(processes=2, tensor=2), 8)[0]
     assert "3 sequences of a rank are not a multiple of training.micro_batch_size 2" in workers.run(1, refuse, tiny_recipe(), 3)[0]
+    assert "need the numbers of the documents" in workers.run(1, refuse, tiny_recipe(document_attention=True), 8)[0]
 
 
 def save_where_a_file_cannot_be(recipe, folder):
