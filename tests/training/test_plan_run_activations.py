@@ -97,5 +97,6 @@ def test_bytes_kept_for_the_backward_pass(workers, tiny_recipe, case):
     recipe = tiny_recipe(**{"num_query_groups": 4, **SHAPE, **CASES[case]})
     ranks = workers.run(recipe.parallel.processes, most_kept, recipe)
     stages = [rank * recipe.parallel.pipeline // len(ranks) for rank in range(len(ranks))]
+    loose = recipe.training.recompute == "selective" or recipe.parallel.virtual_pipeline > 1  # counted up to 4 % too high
     for stage, measured in zip(stages, ranks):
-        assert counted(recipe, stage) == pytest.approx(measured, rel=0.05), f"stage {stage}"
+        assert counted(recipe, stage) == pytest.approx(measured, rel=0.05 if loose else 0.02), f"stage {stage}"
