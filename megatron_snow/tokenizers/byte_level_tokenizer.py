@@ -29,6 +29,8 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 ALPHABET = _byte_alphabet()
+# To Latin-1, which is bytes; what is no letter of the alphabet to one that Latin-1 lacks.
+_TO_BYTES = dict.fromkeys(range(256), 256) | {ord(letter): byte for letter, byte in ALPHABET.items()}
 
 
 class ByteLevelTokenizer(Tokenizer):
@@ -75,10 +77,14 @@ class ByteLevelTokenizer(Tokenizer):
 
 def _alphabet_texts(vocabulary: Mapping[str, int]) -> dict[int, bytes]:
     """What each piece of a byte-level vocabulary spells."""
-    return {
-        token: bytes(ALPHABET[character] for character in piece) if ALPHABET.keys() >= set(piece) else piece.encode()
-        for piece, token in vocabulary.items()
-    }
+    return {token: _text(piece) for piece, token in vocabulary.items()}
+
+
+def _text(piece: str) -> bytes:
+    try:
+        return piece.translate(_TO_BYTES).encode("latin-1")
+    except UnicodeEncodeError:  # not spelled in the alphabet
+        return piece.encode()
 
 
 def _fallback_texts(vocabulary: Mapping[str, int]) -> dict[int, bytes]:
