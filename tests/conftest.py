@@ -16,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("any machine", deadline=None)  # no test is timed: another process may have the cores
+settings.load_profile("any machine")
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # these tests are of the CPU path, also where a GPU is
 
