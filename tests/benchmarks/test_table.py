@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.corpus import table
+from benchmarks import table
 
 
 def result(name: str, date: str, under_load: bool, **row: Any) -> dict[str, Any]:

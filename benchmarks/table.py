@@ -1,6 +1,6 @@
 """Put the newest results that were taken on an idle machine into benchmarks/README.md, between its two markers.
 
-.venv/bin/python -m benchmarks.corpus.table
+.venv/bin/python -m benchmarks.table
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from benchmarks.harness import RESULTS
 from megatron_snow.common.files import atomic_file
 from megatron_snow.common.records import read_json
 
-README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- figures: made by benchmarks/corpus/table.py -->\n", "<!-- end of figures -->\n"
-_ORDER = ("near_duplicates", "filters", "decontamination", "languages", "redaction", "stages", "tokenize")
+README = Path(__file__).parent / "README.md"
+BEGIN, END = "<!-- figures: made by benchmarks/table.py -->\n", "<!-- end of figures -->\n"
+_ORDER = ("near_duplicates", "filters", "decontamination", "languages", "redaction", "stages", "tokenize", "order", "reading")
 _UNSHOWN = ("what", "cpu_seconds", "wall_seconds", "bytes", "mb_per_cpu_second", "peak_bytes")
 
 
