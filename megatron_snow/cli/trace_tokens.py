@@ -66,10 +66,13 @@ def _folders(args: argparse.Namespace) -> list[Path]:
         raise UserError("trace-tokens: give --dataset PATH, or --recipe FILE to search all datasets of its phases")
     from megatron_snow.datasets.sources import dataset_path
     from megatron_snow.training.data import data_workspace
+    from megatron_snow.training.token_uses import is_made
 
-    recipe, workspace = recipe_of(args)
-    names = dict.fromkeys(blend.dataset for phase in recipe.phases for blend in phase.data)
-    return [dataset_path(name, data_workspace(recipe, workspace)) for name in names]
+    recipe, run_folder = recipe_of(args)
+    workspace = data_workspace(recipe, run_folder)
+    names = list(dict.fromkeys(blend.dataset for phase in recipe.phases for blend in phase.data))
+    made = [name for name in names if is_made(name, workspace)]  # a run under way has not made all
+    return [dataset_path(name, workspace) for name in made or names]
 
 
 def _uses(args: argparse.Namespace) -> TokenUses | None:

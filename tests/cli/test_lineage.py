@@ -99,6 +99,17 @@ def test_files_lead_to_tokens_samples_and_steps(
     assert any(use["samples"] for use in found[0]["read"])  # type: ignore[attr-defined]
 
 
+def test_a_run_under_way_is_asked_of_the_phases_whose_data_is_made(
+    a_run: tuple[list[str], Workspace], answers: Callable[..., list[dict[str, object]]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    later = {"name": "later", "data": [{"dataset": "synthetic"}], "tokens": 51_200, "lr": CONSTANT}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "phases": [*RECIPE["phases"], later]}))  # type: ignore[misc]
+    asked = ("--output", str(a_run[1].root), "--repository", "python:json", "--path", "dec*.py")
+    found = answers("--recipe", str(tmp_path / "recipe.yaml"), *asked)
+    assert found == answers(*a_run[0][:2], *asked)
+    assert "phase later: dataset synthetic is not made yet" in caplog.text
+
+
 def test_a_takedown_names_samples_steps_and_checkpoints(a_run: tuple[list[str], Workspace], tmp_path: Path, capsys: Capture) -> None:
     options, workspace = a_run
     for step in (1, 100):
