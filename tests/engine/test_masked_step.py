@@ -52,7 +52,7 @@ def test_evaluation_sees_documents_as_training_does(workers, tiny_recipe):
     recipe, documents = tiny_recipe(document_attention=True), (torch.arange(32) >= 13).int().repeat(8, 1)
     loss, mean = workers.run(1, masked_loss, recipe, documents)[0]
     assert loss == pytest.approx(mean, rel=1e-6)
-    assert abs(loss / workers.run(1, masked_loss, recipe)[0][0] - 1) > 1e-4
+    assert abs(loss / workers.run(1, masked_loss, tiny_recipe())[0][0] - 1) > 1e-4
 
 
 def test_a_mask_of_all_is_no_mask(workers, tiny_recipe):
