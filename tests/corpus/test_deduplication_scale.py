@@ -32,9 +32,15 @@ on_linux = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason
 
 
 def peak_bytes(work: Callable[..., Any], inputs: list[Path], prefix: Path, parameters: Mapping[str, Any]) -> int:
-    """The most memory that a task takes in a process of its own, over what the process takes before it."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_measure, work, inputs, prefix, parameters).result()
+    """The most memory that a task takes in a process of its own, over what the process takes before it; the least of three.
+
+    The kernel maps pages of files around those that are read, more or fewer as memory is short or not.
+    """
+    peaks = []
+    for _ in range(3):
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            peaks.append(pool.submit(_measure, work, inputs, prefix, parameters).result())
+    return min(peaks)
 
 
 def _measure(work: Callable[..., Any], inputs: list[Path], prefix: Path, parameters: Mapping[str, Any]) -> int:
