@@ -6,7 +6,7 @@ import argparse
 from glob import glob
 from pathlib import Path
 
-from megatron_snow.common.errors import UserError
+from megatron_snow.common.errors import UserError, nearest
 from megatron_snow.config import Recipe, Workspace, load_recipe
 
 
@@ -21,6 +21,21 @@ def recipe_of(arguments: argparse.Namespace) -> tuple[Recipe, Workspace]:
     """The checked recipe and the workspace that the options name."""
     recipe = load_recipe(arguments.recipe, [override for group in arguments.set for override in group])
     return recipe, Workspace(Path(arguments.output or recipe.workspace))
+
+
+def add_phase_argument(parser: argparse.ArgumentParser) -> None:
+    """--phase of verbs that look at the phases of a recipe."""
+    parser.add_argument("--phase", metavar="NAME", help="this phase alone (default: all)")
+
+
+def phases_of(arguments: argparse.Namespace, recipe: Recipe) -> list[str]:
+    """The names of the phases that --phase chooses; UserError where there is none of that name."""
+    names = [phase.name for phase in recipe.phases]
+    if arguments.phase is None:
+        return names
+    if arguments.phase not in names:
+        raise UserError(f"--phase {arguments.phase}: no such phase{nearest(arguments.phase, names)}; the recipe has {', '.join(names)}")
+    return [arguments.phase]
 
 
 def files_of(patterns: list[str]) -> list[Path]:

@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from megatron_snow.cli.arguments import add_recipe_arguments, recipe_of
-from megatron_snow.common.errors import UserError, nearest
+from megatron_snow.cli.arguments import add_phase_argument, add_recipe_arguments, phases_of, recipe_of
 from megatron_snow.common.explain import WouldRun, is_explaining
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ HELP = "build the sample indices of all phases ahead of time"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     add_recipe_arguments(parser)
-    parser.add_argument("--phase", metavar="NAME", help="this phase alone (default: all)")
+    add_phase_argument(parser)
     parser.add_argument("--explain", action="store_true", help="say which indices would be built, and build none")
 
 
@@ -40,12 +39,10 @@ def run(args: argparse.Namespace) -> None:
     from megatron_snow.training.data import cursors_of, data_workspace
 
     recipe, workspace = recipe_of(args)
-    names = [phase.name for phase in recipe.phases]
-    if args.phase is not None and args.phase not in names:
-        raise UserError(f"--phase {args.phase}: no such phase{nearest(args.phase, names)}; the recipe has {', '.join(names)}")
+    names = phases_of(args, recipe)
     started, workspace = time.monotonic(), data_workspace(recipe, workspace)
     for planned in Plan(recipe).phases:
-        if args.phase in (None, planned.phase.name):
+        if planned.phase.name in names:
             print(f"phase {planned.phase.name}")
             # What samples are filled up with, or permuted into, takes the tokenizer; where they lie does not.
             phase, cursors = replace(planned.phase, fim=FillInMiddle()), cursors_of(planned, recipe, workspace)

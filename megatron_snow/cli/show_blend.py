@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import argparse
 
-from megatron_snow.cli.arguments import add_recipe_arguments, recipe_of
-from megatron_snow.common.errors import UserError, nearest
+from megatron_snow.cli.arguments import add_phase_argument, add_recipe_arguments, phases_of, recipe_of
 
 HELP = "print what each phase reads of each source"
 
@@ -20,7 +19,7 @@ HELP = "print what each phase reads of each source"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     add_recipe_arguments(parser)
-    parser.add_argument("--phase", metavar="NAME", help="this phase alone (default: all)")
+    add_phase_argument(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -30,9 +29,7 @@ def run(args: argparse.Namespace) -> None:
     from megatron_snow.training.data import data_workspace, open_phase
 
     recipe, workspace = recipe_of(args)
-    names = [phase.name for phase in recipe.phases]
-    if args.phase is not None and args.phase not in names:
-        raise UserError(f"--phase {args.phase}: no such phase{nearest(args.phase, names)}; the recipe has {', '.join(names)}")
-    chosen = [planned for planned in Plan(recipe).phases if args.phase in (None, planned.phase.name)]
+    names = phases_of(args, recipe)
+    chosen = [planned for planned in Plan(recipe).phases if planned.phase.name in names]
     workspace = data_workspace(recipe, workspace)
     print("\n\n".join(describe_mixture(open_phase(planned, recipe, workspace)) for planned in chosen))
