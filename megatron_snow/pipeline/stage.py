@@ -97,9 +97,8 @@ def _run_tasks(stage: Stage, prepared: Sequence[Prepared], output: Path, executi
                 done.update(counts)
                 bar.set_postfix_str(_rates(done, time.monotonic() - start), refresh=False)
                 bar.update(_size(one.task))
-    except BaseException:
-        remove_strangers(output, names, stage.suffixes)  # what killed tasks were writing
-        raise
+    finally:
+        remove_strangers(output, names, stage.suffixes)  # what killed tasks were writing, whether or not others took over
 
 
 def _rates(done: Counter[str], seconds: float) -> str:

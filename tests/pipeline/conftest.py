@@ -44,5 +44,5 @@ def stage() -> Callable[..., Stage]:
 
 @pytest.fixture
 def content() -> Callable[[Path], dict[str, str]]:
-    """The outputs in a folder, by name."""
-    return lambda folder: {path.name: path.read_text() for path in folder.iterdir() if path.suffix == ".txt"}
+    """The outputs in a folder, by name; a leading point is no output: what a task of a killed node may still be writing."""
+    return lambda folder: {path.name: path.read_text() for path in folder.glob("[!.]*.txt")}
