@@ -14,12 +14,13 @@ from megatron_snow.training.phases import Plan, Step
 
 @dataclass(frozen=True)
 class StepDone:
-    """A finished optimizer step, the same on all ranks but for `seconds`."""
+    """A finished optimizer step, the same on all ranks but for the seconds, which are this rank's own."""
 
     step: Step
     loss: float  # nats a token, mean over the global batch
     grad_norm: float  # before clipping
-    seconds: float
+    seconds: float  # reading the rows and the step
+    data_seconds: float  # of them, those that reading took
     stopping: bool  # the run ends here, for somebody asked for it
 
 
@@ -50,8 +51,11 @@ def train(
         if step.is_phase_start and step.phase.optimizer_state == "reset":
             engine.reset_optimizer()
         start = time.perf_counter()
-        result = finite_step(engine, reader.read(step, engine.data_rank, engine.data_size), step)
-        done = StepDone(step, result.loss, result.grad_norm, time.perf_counter() - start, stop_requested())
+        batch = reader.read(step, engine.data_rank, engine.data_size)
+        waited = time.perf_counter() - start
+        result = finite_step(engine, batch, step)
+        seconds = time.perf_counter() - start
+        done = StepDone(step, result.loss, result.grad_norm, seconds, waited, stop_requested())
         for callback in callbacks:
             callback.on_step(done)
         if done.stopping:
