@@ -19,7 +19,7 @@ from megatron_snow.config import Recipe
 from megatron_snow.engine.device import be_deterministic, prepare_device
 from megatron_snow.engine.groups import Groups, build_groups, join_processes, leave_processes
 from megatron_snow.engine.optimizer import build_optimizer
-from megatron_snow.engine.schedules import forward_backward, overlap_gradients, prepare_schedule, split_batch
+from megatron_snow.engine.schedules import forward_backward, overlap_gradients, prepare_schedule, run_micro_batches, split_batch
 from megatron_snow.engine.sharded import Whole, load_sharded, save_sharded
 
 
@@ -140,13 +140,19 @@ class Engine:
         optimizer.step_with_ready_grads()
         return norm
 
-    @torch.no_grad()
     def evaluate(self, tokens: Tensor, mask: Tensor, documents: Tensor | None = None) -> tuple[float, int]:
         """(sum of the loss in nats, tokens) of the targets where `mask` is true, over all data-parallel ranks.
 
         tokens int64 [n, seq + 1], mask bool [n, seq], documents int [n, seq] as in `train_step`: this data-parallel rank's part.
         Ranks may differ in n, 0 included.
         """
+        return self.evaluate_by_kind(tokens, mask, None, 1, documents)[0]
+
+    @torch.no_grad()
+    def evaluate_by_kind(
+        self, tokens: Tensor, mask: Tensor, kinds: Tensor | None, num_kinds: int, documents: Tensor | None = None
+    ) -> list[tuple[float, int]]:
+        """`evaluate` in one pass for the targets of each kind: kinds int64 [n, seq] in 0 to num_kinds - 1; None: all of kind 0."""
         count = tokens.size(0)
         parts = -(-count // self.recipe.training.micro_batch_size)
         if self._groups.chunks > 1:  # the interleaved schedule goes round in groups of as many micro-batches as stages
@@ -156,8 +162,11 @@ class Engine:
         if missing:
             tokens = torch.cat((tokens, tokens[:1].expand(missing, -1)))
             documents = None if documents is None else torch.cat((documents, documents[:1].expand(missing, -1)))
+            kinds = None if kinds is None else torch.cat((kinds, kinds[:1].expand(missing, -1)))
             mask = torch.cat((mask, torch.zeros_like(mask[:1]).expand(missing, -1)))
-        return forward_backward(self._chunks, split_batch(tokens, mask, documents, rows or 1), self._groups, forward_only=True)
+        batches = split_batch(tokens, mask, documents, rows or 1, kinds)
+        sums = run_micro_batches(self._chunks, batches, self._groups, num_kinds, forward_only=True)
+        return [(loss_sum, round(count)) for loss_sum, count in sums.tolist()]
 
     def save(self, folder: Path) -> None:
         """Write model and optimizer to `folder` (torch_dist), which any layout can load."""

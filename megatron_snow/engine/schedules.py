@@ -28,15 +28,16 @@ class MicroBatch(NamedTuple):
     targets: Tensor  # int64 [b, s]
     mask: Tensor | None  # bool [b, s]: the targets that count; None: all
     documents: Tensor | None  # int [b, s]: the number of the document of each input; None: one a row
+    kinds: Tensor | None  # int64 [b, s]: of each target, whose losses are summed by kind; None: all are of kind 0
 
 
-def split_batch(tokens: Tensor, mask: Tensor | None, documents: Tensor | None, rows: int) -> list[MicroBatch]:
-    """Micro-batches of `rows` sequences of tokens int64 [n, s + 1], mask bool [n, s] and documents int [n, s]."""
+def split_batch(tokens: Tensor, mask: Tensor | None, documents: Tensor | None, rows: int, kinds: Tensor | None = None) -> list[MicroBatch]:
+    """Micro-batches of `rows` sequences of tokens int64 [n, s + 1], mask bool [n, s], documents int [n, s] and kinds int64 [n, s]."""
     parts = []
     for start in range(0, tokens.size(0), rows):
         part = slice(start, start + rows)
-        kept, numbers = (None if tensor is None else tensor[part] for tensor in (mask, documents))
-        parts.append(MicroBatch(tokens[part, :-1], tokens[part, 1:], kept, numbers))
+        kept, numbers, sorts = (None if tensor is None else tensor[part] for tensor in (mask, documents, kinds))
+        parts.append(MicroBatch(tokens[part, :-1], tokens[part, 1:], kept, numbers, sorts))
     return parts
 
 
@@ -63,7 +64,16 @@ def forward_backward(
 
     Unless `forward_only`, afterwards each parameter's main gradient is that of the loss's mean over the global batch.
     """
-    sums = torch.zeros(2, dtype=torch.float64, device=next(chunks[0].parameters()).device)
+    sums = run_micro_batches(chunks, micro_batches, groups, 1, forward_only=forward_only)
+    loss_sum, tokens = sums[0].tolist()
+    return loss_sum, round(tokens)
+
+
+def run_micro_batches(
+    chunks: list[DistributedDataParallel], micro_batches: list[MicroBatch], groups: Groups, kinds: int, *, forward_only: bool = False
+) -> Tensor:
+    """`forward_backward` by kind of target: float64 [kinds, 2] of the sum of the loss and the tokens, on the model's device."""
+    sums = torch.zeros(kinds, 2, dtype=torch.float64, device=next(chunks[0].parameters()).device)
     if micro_batches:
         rows, length = micro_batches[0].inputs.shape
         get_forward_backward_func()(
@@ -77,25 +87,34 @@ def forward_backward(
         )
     dist.all_reduce(sums, group=groups.data_and_context)
     dist.all_reduce(sums, group=groups.pipeline)  # only the last stage knows them, the others add zeros
-    loss_sum, tokens = sums.tolist()
-    return loss_sum, round(tokens)
+    return sums
 
 
 def _forward_step(groups: Groups, sums: Tensor) -> Callable[..., Any]:
     def forward_step(batches: Iterator[MicroBatch], model: DistributedDataParallel) -> tuple[Tensor, Callable[[Tensor], Any]]:
         batch = next(batches)
-        inputs, targets, mask = (_of_this_rank(tensor, groups, sums.device) for tensor in batch[:3])
+        inputs, targets, mask, kinds = (_of_this_rank(tensor, groups, sums.device) for tensor in (*batch[:3], batch.kinds))
         documents = None if batch.documents is None else batch.documents.to(sums.device)  # whole: attention looks at all keys
 
         def loss_of(losses: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
             total = losses.sum() if mask is None else losses.masked_fill(~mask, 0.0).sum()
             tokens = torch.tensor(losses.numel(), dtype=torch.int, device=sums.device) if mask is None else mask.sum().int()
-            sums.add_(torch.stack((total.detach().double(), tokens.double())))
+            if kinds is None:
+                sums[0].add_(torch.stack((total.detach().double(), tokens.double())))
+            else:
+                _add_by_kind(sums, losses, mask, kinds)
             return total, tokens, {}
 
         return model(inputs, None, documents, labels=targets), loss_of
 
     return forward_step
+
+
+def _add_by_kind(sums: Tensor, losses: Tensor, mask: Tensor | None, kinds: Tensor) -> None:
+    """Add the losses [b, s] that count, and their number, to the row of `sums` [kinds, 2] of each target's kind."""
+    counts = torch.ones_like(losses, dtype=sums.dtype) if mask is None else mask.to(sums.dtype)
+    values = torch.stack((torch.where(counts > 0, losses.detach().to(sums.dtype), 0.0), counts), dim=-1)
+    sums.index_add_(0, kinds.flatten(), values.flatten(0, 1))
 
 
 def _of_this_rank(tensor: Tensor | None, groups: Groups, device: torch.device) -> Tensor | None:
