@@ -36,6 +36,7 @@ VERBS = (
     "synthesize",
     "plan_run",
     "pretrain",
+    "average_checkpoints",
     "convert_to_hf",
     "convert_from_hf",
     "evaluate",

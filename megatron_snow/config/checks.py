@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from megatron_snow.config.layout_checks import check_layout
 from megatron_snow.config.phase_checks import check_cursors, check_phase
-from megatron_snow.config.schema import Corpus, Recipe
+from megatron_snow.config.schema import Corpus, Recipe, Training
 from megatron_snow.config.workspace import benchmark_label
 
 Problem = tuple[str, str]
@@ -18,6 +18,7 @@ def check_recipe(recipe: Recipe) -> Iterator[Problem]:
     yield from check_corpus(recipe.corpus)
     yield from _check_tokenizer(recipe)
     yield from _check_numbers(recipe)
+    yield from _check_saving(recipe.training)
     yield from _check_synthesis(recipe)
     yield from _check_benchmarks(recipe)
     if not recipe.phases:
@@ -67,10 +68,16 @@ def _check_tokenizer(recipe: Recipe) -> Iterator[Problem]:
         yield "tokenizer.vocab_size", f"{recipe.tokenizer.vocab_size} is below 300; 256 bytes and the special tokens take the first"
 
 
+def _check_saving(training: Training) -> Iterator[Problem]:
+    if training.save_interval > 0 and training.keep_every % training.save_interval:
+        told = f"{training.keep_every} is no multiple of training.save_interval {training.save_interval}"
+        yield "training.keep_every", f"{told}: nothing is saved there; take {-(-training.keep_every // training.save_interval) * training.save_interval}"
+
+
 # Section and key -> the least value that means something.
 _LEAST: dict[str, dict[str, float]] = {
     "": {"workers": 1},
-    "training": {"save_interval": 1, "keep_checkpoints": 1},
+    "training": {"save_interval": 1, "keep_checkpoints": 1, "keep_every": 0},
     "tokens": {"max_group_tokens": 1},
     "annotator": {"documents_per_class": 1, "section_tokens": 8, "score_documents": 0, "select_tokens": 0},
     "synthesis": {"requests": 0, "seed_bytes": 1, "max_tokens": 1, "concurrency": 1, "temperature": 0},

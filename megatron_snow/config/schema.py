@@ -175,6 +175,7 @@ class Training:
     optimizer: Optimizer = field(default_factory=Optimizer)
     save_interval: int = 1000  # steps; the end of a phase is always saved
     keep_checkpoints: int = 2  # newest ones; ends of phases are always kept
+    keep_every: int = 0  # steps: the checkpoints saved at its multiples are always kept too; 0: none
 
     @property
     def uses_documents(self) -> bool:

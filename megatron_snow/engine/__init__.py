@@ -1,6 +1,7 @@
 """megatron-core behind one class: `Engine` trains, evaluates, saves and loads a model on any number of processes.
 
-Start with `engine.py`. `read_model` and `write_model` exchange whole weights with other formats in one process.
+Start with `engine.py`. `read_model` and `write_model` exchange whole weights with other formats in one process,
+`TensorReader` and `write_tensors` those of checkpoints, one at a time.
 megatron-core is imported here and in `model/` only (DESIGN 3).
 """
 
@@ -12,5 +13,6 @@ with warnings.catch_warnings():
     from megatron_snow.config.weights import weight_shapes
     from megatron_snow.engine.engine import Engine, StepResult
     from megatron_snow.engine.exchange import read_model, write_model
+    from megatron_snow.engine.streaming import TensorReader, write_tensors
 
-__all__ = ["Engine", "StepResult", "read_model", "weight_shapes", "write_model"]
+__all__ = ["Engine", "StepResult", "TensorReader", "read_model", "weight_shapes", "write_model", "write_tensors"]

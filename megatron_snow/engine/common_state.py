@@ -28,6 +28,10 @@ class CommonState:
     def of(cls, model: Model, vocab_size: int, step: int | None) -> CommonState:
         return cls(dataclasses.asdict(model), vocab_size, step)
 
+    def without_optimizer(self) -> CommonState:
+        """The same of a checkpoint of weights alone."""
+        return dataclasses.replace(self, step=None)
+
     def as_dict(self) -> dict[str, Any]:
         """As it lies in the file."""
         return {"common": dataclasses.asdict(self)}

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 import torch.distributed.checkpoint as torch_checkpoint
-from megatron.core.dist_checkpointing.core import CheckpointingConfig, save_config
 from torch import Tensor
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.nn.functional import pad
@@ -16,9 +15,10 @@ from torch.nn.functional import pad
 from megatron_snow.common.errors import UserError
 from megatron_snow.config import Model
 from megatron_snow.config.weights import VOCABULARY_WEIGHTS, padded_vocab_size, weight_shapes
-from megatron_snow.engine.common_state import COMMON_FILE, CommonState, read_common
+from megatron_snow.engine.common_state import CommonState, read_common
 from megatron_snow.engine.sharded import STATE_PREFIX
-from megatron_snow.engine.storage import MetadataReader, PlainWriter
+from megatron_snow.engine.storage import MetadataReader
+from megatron_snow.engine.streaming import write_tensors
 
 
 def read_model(folder: Path) -> dict[str, Tensor]:
@@ -42,15 +42,8 @@ def write_model(folder: Path, tensors: Mapping[str, Tensor], model: Model, vocab
     """
     _check_tensors(tensors, weight_shapes(model, vocab_size))
     rows = padded_vocab_size(vocab_size) - vocab_size
-    whole = {
-        name: (pad(tensor, (0, 0, 0, rows)) if name in VOCABULARY_WEIGHTS else tensor).contiguous() for name, tensor in tensors.items()
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.save(CommonState.of(model, vocab_size, None).as_dict(), folder / COMMON_FILE)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        torch_checkpoint.save(whole, storage_writer=PlainWriter(folder), no_dist=True)
-    save_config(CheckpointingConfig("torch_dist", 1), str(folder))
+    whole = {name: pad(tensor, (0, 0, 0, rows)) if name in VOCABULARY_WEIGHTS else tensor for name, tensor in tensors.items()}
+    write_tensors(folder, whole, whole.__getitem__, CommonState.of(model, vocab_size, None))
 
 
 def _check_tensors(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -33,8 +33,8 @@ class CheckpointSaver(Callback):
         self._data = dict(known_data)  # dataset -> fingerprint, of all phases so far
 
     def on_step(self, done: StepDone) -> None:
-        step = done.step
-        if not (step.is_phase_end or done.stopping or step.number % self._run.recipe.training.save_interval == 0):
+        step, training = done.step, self._run.recipe.training
+        if not (step.is_phase_end or done.stopping or step.number % training.save_interval == 0):
             return
         for log in self._logs:
             log.sync()
@@ -42,7 +42,7 @@ class CheckpointSaver(Callback):
             step.number,
             self._write,
             self._state(done),
-            keep_forever=step.is_phase_end,
+            keep_forever=step.is_phase_end or (training.keep_every > 0 and step.number % training.keep_every == 0),
             is_main=self._engine.is_main,
             barrier=self._engine.barrier,
         )

@@ -37,8 +37,13 @@ def learning_rate(curve: Curve, consumed_tokens: int, horizon_tokens: int) -> fl
         return curve.peak * math.sqrt(curve.warmup_tokens / consumed_tokens)
     end = curve.horizon_tokens or horizon_tokens
     begin, fall = (end - curve.decay_tokens, curve.decay) if curve.shape == "wsd" else (curve.warmup_tokens, curve.shape)
-    left = _LEFT[fall](min(1.0, max(0.0, (consumed_tokens - begin) / (end - begin))))
+    left = share_left(fall, (consumed_tokens - begin) / (end - begin))
     return left * curve.peak + (1.0 - left) * curve.final  # exact at both ends
+
+
+def share_left(fall: str, share: float) -> float:
+    """What is left of the way from final up to peak after a share of a fall (linear, cosine, 1-sqrt); shares beyond [0, 1] are its ends."""
+    return _LEFT[fall](min(1.0, max(0.0, share)))
 
 
 def _between(points: tuple[CurvePoint, ...], consumed_tokens: int) -> float:
