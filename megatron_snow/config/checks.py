@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from megatron_snow.config.downstream_checks import check_downstream
 from megatron_snow.config.layout_checks import check_layout
 from megatron_snow.config.phase_checks import check_cursors, check_phase
 from megatron_snow.config.schema import Corpus, Recipe, Training
@@ -21,6 +22,7 @@ def check_recipe(recipe: Recipe) -> Iterator[Problem]:
     yield from _check_saving(recipe.training)
     yield from _check_synthesis(recipe)
     yield from _check_benchmarks(recipe)
+    yield from check_downstream(recipe)
     if not recipe.phases:
         yield "phases", "none given; a run needs at least one"
     names = [phase.name for phase in recipe.phases]

@@ -301,6 +301,29 @@ class Synthesis:
 
 
 @dataclass(frozen=True)
+class Downstream:
+    """pass@1 of checkpoints while training goes on, in processes of their own (docs/evaluation_while_training.md)."""
+
+    every: int = 0  # steps, a multiple of training.save_interval; 0: not by steps
+    phase_ends: bool = False
+    benchmarks: tuple[str, ...] = ()  # none: evaluation.benchmarks
+    limit: int = 0  # only the first problems of each; 0: all
+    device: str = ""  # CUDA_VISIBLE_DEVICES of the commands, a GPU that does not train; "": they run on the CPU
+    threads: int = 1  # OMP_NUM_THREADS of the commands
+    wait: bool = True  # a run that is through waits for them; false: the same command again does what is left
+    # Run one after another for each checkpoint and benchmark, without a shell. {result} is the JSON file that is then read.
+    commands: tuple[str, ...] = (
+        "{python} -m megatron_snow convert-to-hf --checkpoint {checkpoint} --output {folder}/huggingface",
+        "{python} -m megatron_snow evaluate --model {folder}/huggingface --benchmark {benchmark} --output {result}"
+        " --max-new-tokens {max_new_tokens} --timeout {timeout} --limit {limit}",
+    )
+
+    @property
+    def enabled(self) -> bool:
+        return self.every > 0 or self.phase_ends
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Held-out loss and bits per byte after each phase, pass@1 (greedy) at the end."""
 
@@ -308,6 +331,7 @@ class Evaluation:
     max_new_tokens: int = 256
     held_out_sequences: int = 64  # a language
     timeout_seconds: float = 10.0  # a problem
+    downstream: Downstream = field(default_factory=Downstream)
 
 
 @dataclass(frozen=True)
@@ -334,6 +358,11 @@ class Recipe:
     def batch_size(self, phase: Phase) -> int:
         """Sequences of an optimizer step of a phase."""
         return phase.global_batch_size or self.training.global_batch_size
+
+    @property
+    def downstream_benchmarks(self) -> tuple[str, ...]:
+        """What is evaluated while training, where anything is."""
+        return self.evaluation.downstream.benchmarks or self.evaluation.benchmarks
 
     def steps(self, phase: Phase) -> int:
         """Optimizer steps of a phase: its horizon over the tokens of a step, rounded up."""

@@ -75,6 +75,25 @@ class Workspace:
         return self.root / "held_out.jsonl"
 
     @property
+    def downstream_metrics(self) -> Path:
+        """A line a checkpoint and benchmark that was evaluated while training."""
+        return self.root / "downstream.jsonl"
+
+    def downstream(self, step: int) -> Path:
+        """downstream/step-00000128: results and logs of these evaluations."""
+        return self.root / "downstream" / f"step-{step:08d}"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files, one a start."""
+        return self.root / "tensorboard"
+
+    @property
+    def profile(self) -> Path:
+        """What --profile and --memory-snapshot write: files a rank."""
+        return self.root / "profile"
+
+    @property
     def huggingface(self) -> Path:
         return self.root / "huggingface"
 
