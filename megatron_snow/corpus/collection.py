@@ -18,6 +18,7 @@ from typing import Any
 from megatron_snow.common.checksums import bytes_digest, text_digest
 from megatron_snow.common.files import atomic_folder, beside
 from megatron_snow.common.records import read_json
+from megatron_snow.common.roles import role_of
 from megatron_snow.corpus.counting import Tally
 from megatron_snow.corpus.encodings import converted, decoded
 from megatron_snow.corpus.language import is_wanted, language_of, languages_by_name
@@ -25,7 +26,6 @@ from megatron_snow.corpus.left_out import LeftOut
 from megatron_snow.corpus.licences import kind_of
 from megatron_snow.corpus.opt_out import read_opt_out
 from megatron_snow.corpus.outcome import REJECTS
-from megatron_snow.corpus.roles import role_of
 from megatron_snow.corpus.sources import PART_BYTES, Limits, Member, Part, RawFile, read_part
 from megatron_snow.pipeline import ShardWriter
 

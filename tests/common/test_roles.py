@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from megatron_snow.common.errors import UserError
+from megatron_snow.common.roles import role_of
 from megatron_snow.corpus.opt_out import read_opt_out
-from megatron_snow.corpus.roles import role_of
 
 
 @pytest.mark.parametrize(
