@@ -71,9 +71,10 @@ def _check_tokenizer(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _check_saving(training: Training) -> Iterator[Problem]:
-    if training.save_interval > 0 and training.keep_every % training.save_interval:
-        told = f"{training.keep_every} is no multiple of training.save_interval {training.save_interval}"
-        yield "training.keep_every", f"{told}: nothing is saved there; take {-(-training.keep_every // training.save_interval) * training.save_interval}"
+    interval, every = training.save_interval, training.keep_every
+    if interval > 0 and every % interval:
+        told = f"{every} is no multiple of training.save_interval {interval}: nothing is saved there"
+        yield "training.keep_every", f"{told}; take {-(-every // interval) * interval}"
 
 
 # Section and key -> the least value that means something.
@@ -83,7 +84,7 @@ _LEAST: dict[str, dict[str, float]] = {
     "tokens": {"max_group_tokens": 1},
     "annotator": {"documents_per_class": 1, "section_tokens": 8, "score_documents": 0, "select_tokens": 0},
     "synthesis": {"requests": 0, "seed_bytes": 1, "max_tokens": 1, "concurrency": 1, "temperature": 0},
-    "evaluation": {"max_new_tokens": 1, "held_out_sequences": 0, "timeout_seconds": 0.1},
+    "evaluation": {"max_new_tokens": 1, "held_out_sequences": 0, "domain_sequences": 1, "timeout_seconds": 0.1},
 }
 
 
@@ -122,3 +123,5 @@ def _check_benchmarks(recipe: Recipe) -> Iterator[Problem]:
     labels = [benchmark_label(name) for name in recipe.evaluation.benchmarks]
     for label in sorted({label for label in labels if labels.count(label) > 1}):
         yield "evaluation.benchmarks", f"two are called {label}, and would write the same results; rename one file"
+    if "documentation" in recipe.evaluation.domains:
+        yield "evaluation.domains.documentation", "the name of what the corpus itself holds out of documentation; take another"
