@@ -330,6 +330,8 @@ class Evaluation:
     benchmarks: tuple[str, ...] = ("humaneval",)
     max_new_tokens: int = 256
     held_out_sequences: int = 64  # a language
+    domains: Mapping[str, str] = field(default_factory=dict)  # name -> path or glob of texts that each phase is scored on (docs/domains.md)
+    domain_sequences: int = 64  # a domain
     timeout_seconds: float = 10.0  # a problem
     downstream: Downstream = field(default_factory=Downstream)
 

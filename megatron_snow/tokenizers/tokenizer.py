@@ -138,6 +138,11 @@ class Tokenizer(ABC):
         return self.decode_bytes(ids).decode("utf-8", "replace")
 
     @cached_property
+    def byte_lengths(self) -> NDArray[np.int64]:
+        """Bytes of text that each id spells, int64[vocab_size]; special tokens spell none."""
+        return np.array([len(text) for text in self._texts], np.int64)
+
+    @cached_property
     def keeps_text(self) -> bool:
         """Whether decode(encode(text)) == text for any text.
 
