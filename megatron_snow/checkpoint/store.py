@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,7 @@ class CheckpointStore:
         state: dict[str, Any],
         *,
         keep_forever: bool,
+        in_use: Collection[int] = (),
         is_main: bool = True,
         barrier: Callable[[], object] = lambda: None,
     ) -> Path:
@@ -80,6 +81,7 @@ class CheckpointStore:
 
         One rank is main: it makes the temporary folder, which the others meet on a shared file system,
         and commits when all have written. A kill at any moment leaves the older checkpoints as they were.
+        `in_use`: steps of older ones that somebody reads, which stay for now; a later save looks again.
         """
         final = self.folder(step)
         temporary = beside(final, PARTIAL)
@@ -94,7 +96,7 @@ class CheckpointStore:
             if is_main:
                 write_manifest(temporary, keep_forever=keep_forever)
                 self._commit(temporary, final)
-                self._retain(step)
+                self._retain(step, in_use)
             barrier()
         finally:  # a full disk gets back what the failed save took
             if is_main:
@@ -154,11 +156,11 @@ class CheckpointStore:
         fsync(final.parent)
         seal(final)
 
-    def _retain(self, step: int) -> None:
+    def _retain(self, step: int, in_use: Collection[int]) -> None:
         """Remove what is older than the `keep` newest, up to `step`: a damaged one beyond it must not count."""
         kept = [path for number, path in self._folders() if number <= step and is_committed(path)][-self.keep :]
         for number, path in self._folders():
-            if number < step and path not in kept and not _is_kept_forever(path):
+            if number < step and number not in in_use and path not in kept and not _is_kept_forever(path):
                 self._remove(path)
 
     def _remove(self, path: Path) -> None:

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -79,7 +80,7 @@ def partings(held_out: Sequence[dict[str, Any]], downstream: Iterable[dict[str, 
     found = []
     for benchmark, records in newest_scores(downstream).items():
         known = [record for record in records if record["step"] in losses]
-        for one, two in zip(known, known[1:]):
+        for one, two in pairwise(known):
             loss, score = losses[two["step"]] - losses[one["step"]], two["pass_at_1"] - one["pass_at_1"]
             if loss * score > 0:
                 places = (one["step"], two["step"], one["tokens"], two["tokens"])

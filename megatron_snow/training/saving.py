@@ -6,7 +6,7 @@ import errno
 import os
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,16 @@ _FULL_BYTES = 16 << 20
 class CheckpointSaver(Callback):
     """Saves every `save_interval` steps, when the run is asked to stop, and, to be kept for ever, at the end of each phase."""
 
-    def __init__(self, engine: Engine, run: Run, logs: Sequence[StepLog], known_data: dict[str, str]) -> None:
-        self._engine, self._run, self._logs = engine, run, logs
+    def __init__(
+        self,
+        engine: Engine,
+        run: Run,
+        logs: Sequence[StepLog],
+        known_data: dict[str, str],
+        in_use: Callable[[], Collection[int]] = lambda: (),
+    ) -> None:
+        """`in_use`: steps whose checkpoints must stay for now."""
+        self._engine, self._run, self._logs, self._in_use = engine, run, logs, in_use
         self._data = dict(known_data)  # dataset -> fingerprint, of all phases so far
 
     def on_step(self, done: StepDone) -> None:
@@ -43,6 +51,7 @@ class CheckpointSaver(Callback):
             self._write,
             self._state(done),
             keep_forever=step.is_phase_end or (training.keep_every > 0 and step.number % training.keep_every == 0),
+            in_use=self._in_use(),
             is_main=self._engine.is_main,
             barrier=self._engine.barrier,
         )
