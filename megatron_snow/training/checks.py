@@ -15,6 +15,7 @@ from megatron_snow.datasets.vocabulary import first_outside
 from megatron_snow.tasks import load_benchmark
 from megatron_snow.tokenizers import load_tokenizer
 from megatron_snow.training.data import dataset_path, dataset_prefixes
+from megatron_snow.training.domains import domain_files
 
 # Tokens of a file that are looked at, in evenly spaced blocks: 40 MB, some 20 ms. Each batch is checked again when it is read.
 _LOOKED_AT = 20_000_000
@@ -57,6 +58,8 @@ def check_evaluation(recipe: Recipe, workspace: Workspace, command: str) -> None
     """What the end of a phase evaluates is there, so that it cannot fail hours later."""
     for benchmark in recipe.evaluation.benchmarks:
         load_benchmark(benchmark)
+    for name, pattern in recipe.evaluation.domains.items():
+        domain_files(name, pattern)
     if recipe.evaluation.held_out_sequences:
         path = workspace.tokens("held_out")
         if not dataset_prefixes(path):

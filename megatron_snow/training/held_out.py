@@ -1,113 +1,115 @@
-"""What a phase has taught: held-out loss by language, bits per byte of a benchmark's solutions.
+"""What a phase has taught and what it cost: losses by language, source and role, on texts given by path, of a benchmark's solutions.
 
-Bits per byte is a figure that moves even for models too small to solve one problem, and it can be
-compared between tokenizers, which a loss a token cannot.
+Bits per byte is a figure that moves even for models too small to solve one problem, and it can be compared between tokenizers
+and kinds of text, which a loss a token cannot.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 
+from megatron_snow.common.files import beside
 from megatron_snow.common.progress import progress
-from megatron_snow.config import benchmark_label
+from megatron_snow.config import Evaluation, Workspace, benchmark_label
 from megatron_snow.datasets import IndexedDataset
-from megatron_snow.datasets.sources import file_starts
+from megatron_snow.datasets.lineage import SUFFIX
 from megatron_snow.engine import Engine
-from megatron_snow.tasks import Problem, load_benchmark
+from megatron_snow.tasks import load_benchmark
 from megatron_snow.tokenizers import Tokenizer, load_tokenizer
 from megatron_snow.training.data import dataset_prefixes
+from megatron_snow.training.domains import domain_files, text_rows
+from megatron_snow.training.held_out_rows import DOCUMENTATION, Place, Rows, documentation_rows, held_out_rows, solution_rows
 from megatron_snow.training.loop import Callback, StepDone
 from megatron_snow.training.metrics import StepLog
 from megatron_snow.training.run import Run
 
-
-@dataclass(frozen=True)
-class Rows:
-    """Sequences to evaluate: tokens int64[n, seq + 1], mask bool[n, seq] of the targets that count, bytes of text that these spell.
-
-    documents int32[n, seq]: numbers of the inputs' documents; None: each row is one.
-    """
-
-    tokens: np.ndarray
-    mask: np.ndarray
-    num_bytes: int = 0
-    documents: np.ndarray | None = None
+GROUPS = ("language", "source", "role", "text", "solutions")  # of places, in the order of the table
+Figures = dict[str, dict[str, dict[str, Any] | None]]  # group -> name -> loss, bits_per_byte, tokens; None: there is no such text
 
 
 class HeldOutEvaluation(Callback):
-    """At the end of each phase a line {phase, step, tokens, losses, bits_per_byte}. All ranks take part, main writes."""
+    """At the end of each phase a line (`record_of`). All ranks take part, main writes.
+
+    What is evaluated is read at the start: a damaged file must not end a run hours later.
+    """
 
     def __init__(self, engine: Engine, run: Run, log: StepLog | None) -> None:
-        self._engine, self._run, self._log = engine, run, log
-        self._parts: dict[tuple[str, str], Rows] | None = None
+        self._engine, self._log = engine, log
+        tokenizer = load_tokenizer(run.tokenizer_model)
+        self._sets = read_sets(run.recipe.evaluation, run.recipe.model.seq_length, run.data, tokenizer)
 
     def on_step(self, done: StepDone) -> None:
-        if not done.step.is_phase_end:
+        step = done.step
+        if not step.is_phase_end:
             return
-        if self._parts is None:
-            self._parts = self._read()
-        figures: dict[str, dict[str, float]] = {"losses": {}, "bits_per_byte": {}}
-        parts = self._parts.items()
-        shown = progress(parts, label=f"evaluate {done.step.phase.name}", unit="part", total=len(parts)) if self._engine.is_main else parts
-        for (figure, name), rows in shown:
-            nll, count = self._evaluate(rows)
-            figures[figure][name] = nll / count if figure == "losses" else nll / math.log(2) / rows.num_bytes
+        figures = evaluate_sets(self._engine, self._sets, step.phase.name)
         if self._log is not None:
-            self._log.write({"phase": done.step.phase.name, "step": done.step.number, "tokens": done.step.total_tokens, **figures})
-
-    def _read(self) -> dict[tuple[str, str], Rows]:
-        settings, length = self._run.recipe.evaluation, self._run.recipe.model.seq_length
-        parts = {}
-        for prefix in dataset_prefixes(self._run.data.tokens("held_out")) if settings.held_out_sequences else ():
-            rows = held_out_rows(IndexedDataset(prefix), settings.held_out_sequences, length)
-            if rows.mask.any():
-                parts["losses", prefix.name] = rows
-        tokenizer = load_tokenizer(self._run.tokenizer_model)
-        for benchmark in settings.benchmarks:
-            name = benchmark_label(benchmark)
-            parts["bits_per_byte", name] = solution_rows(load_benchmark(benchmark), tokenizer, length)
-        return parts
-
-    def _evaluate(self, rows: Rows) -> tuple[float, int]:
-        mine = slice(self._engine.data_rank, None, self._engine.data_size)
-        documents = None if rows.documents is None else torch.from_numpy(rows.documents[mine])
-        return self._engine.evaluate(torch.from_numpy(rows.tokens[mine]), torch.from_numpy(rows.mask[mine]), documents)
+            self._log.write(record_of(step.phase.name, step.number, step.total_tokens, figures))
 
 
-def held_out_rows(data: IndexedDataset, count: int, seq_length: int) -> Rows:
-    """Up to `count` sequences, evenly spaced over the dataset so that many repositories are met; a short dataset gives one, padded."""
-    count = max(1, min(count, (data.num_tokens - 1) // seq_length))
-    tokens = np.zeros((count, seq_length + 1), np.int64)
-    mask = np.zeros((count, seq_length), bool)
-    documents = np.zeros((count, seq_length), np.int32)
-    borders = np.union1d(data.document_ends, file_starts(data))
-    for row, first in enumerate(np.linspace(0, max(0, data.num_tokens - seq_length - 1), count, dtype=np.int64)):
-        piece = data.read(int(first), min(seq_length + 1, data.num_tokens))
-        tokens[row, : len(piece)] = piece
-        mask[row, : max(0, len(piece) - 1)] = True
-        documents[row] = np.searchsorted(borders, first + np.arange(seq_length), side="right")
-    return Rows(tokens, mask, documents=documents)
+def read_sets(
+    evaluation: Evaluation, seq_length: int, data: Workspace, tokenizer: Tokenizer, split: str = "held_out"
+) -> dict[Place, Rows | None]:
+    """All that is evaluated, by what it is; None where the corpus has no documentation held out. `split`: or "test"."""
+    sets: dict[Place, Rows | None] = {}
+    prefixes = dataset_prefixes(data.tokens(split)) if evaluation.held_out_sequences else []
+    for prefix in prefixes:
+        rows = held_out_rows(IndexedDataset(prefix), evaluation.held_out_sequences, seq_length, tokenizer)
+        if rows.mask.any():
+            sets["language", prefix.name] = rows
+    if prefixes and _have_lineages(prefixes):
+        sets[DOCUMENTATION] = documentation_rows(prefixes, evaluation.held_out_sequences, seq_length, tokenizer)
+    for name, pattern in evaluation.domains.items():
+        sets["text", name] = text_rows(name, domain_files(name, pattern), tokenizer, evaluation.domain_sequences, seq_length)
+    for benchmark in evaluation.benchmarks:
+        name = benchmark_label(benchmark)
+        sets["solutions", name] = solution_rows(name, load_benchmark(benchmark), tokenizer, seq_length)
+    return sets
 
 
-def solution_rows(problems: Sequence[Problem], tokenizer: Tokenizer, seq_length: int) -> Rows:
-    """A row a problem: end of document, prompt, canonical solution; only the solution's tokens count.
+def _have_lineages(prefixes: Sequence[Path]) -> bool:
+    return all(beside(prefix, SUFFIX).is_file() for prefix in prefixes)
 
-    What does not fit is cut: the prompt at its start, a solution longer than a sequence at its end.
-    """
-    tokens = np.full((len(problems), seq_length + 1), tokenizer.eod, np.int64)
-    mask = np.zeros((len(problems), seq_length), bool)
-    num_bytes = 0
-    for row, problem in enumerate(problems):
-        solution = tokenizer.encode(problem.canonical_solution)
-        text = problem.canonical_solution if len(solution) <= seq_length else tokenizer.decode(solution[:seq_length])
-        solution = solution[:seq_length]
-        prompt = [tokenizer.eod, *tokenizer.encode(problem.prompt)][-(seq_length + 1 - len(solution)) :]
-        tokens[row, : len(prompt) + len(solution)] = prompt + solution
-        mask[row, len(prompt) - 1 : len(prompt) + len(solution) - 1] = True
-        num_bytes += len(text.encode("utf-8"))
-    return Rows(tokens, mask, num_bytes)
+
+def evaluate_sets(engine: Engine, sets: Mapping[Place, Rows | None], label: str) -> Figures:
+    """The figures of every place, equal on all ranks. Each sequence is evaluated once, whatever its targets count to."""
+    parts = list(sets.items())
+    sums: dict[Place, list[float]] = {}  # nats, tokens, bytes
+    for _, rows in progress(parts, label=f"evaluate {label}", unit="part") if engine.is_main else parts:
+        for kind, (nll, count) in zip(rows.kinds, _evaluate(engine, rows)) if rows else ():
+            for place in kind.places if count else ():
+                before = sums.get(place, [0.0, 0, 0])
+                sums[place] = [a + b for a, b in zip(before, (nll, count, kind.num_bytes))]
+    figures: Figures = {}
+    for group in GROUPS:
+        names = [name for known, name in (*sums, *(place for place, rows in parts if rows is None)) if known == group]
+        if names:
+            figures[group] = {name: _figures(*sums[group, name]) if (group, name) in sums else None for name in sorted(names)}
+    return figures
+
+
+def _figures(nll: float, tokens: float, num_bytes: float) -> dict[str, Any]:
+    bits = nll / math.log(2) / num_bytes if num_bytes else None
+    return {"loss": nll / tokens, "bits_per_byte": bits, "tokens": int(tokens)}
+
+
+def _evaluate(engine: Engine, rows: Rows) -> list[tuple[float, int]]:
+    mine = slice(engine.data_rank, None, engine.data_size)
+    documents = None if rows.documents is None else torch.from_numpy(rows.documents[mine])
+    kinds = None if rows.numbers is None else torch.from_numpy(rows.numbers[mine]).long()
+    tokens, mask = torch.from_numpy(rows.tokens[mine]), torch.from_numpy(rows.mask[mine])
+    return engine.evaluate_by_kind(tokens, mask, kinds, len(rows.kinds), documents)
+
+
+def record_of(phase: str, step: int, tokens: int, figures: Figures) -> dict[str, Any]:
+    """A line of held_out.jsonl: losses by language, bits per byte by benchmark, and under `domains` all figures."""
+    losses, bits = (
+        {name: found[figure] for name, found in figures.get(group, {}).items() if found}
+        for group, figure in (("language", "loss"), ("solutions", "bits_per_byte"))
+    )
+    return {"phase": phase, "step": step, "tokens": tokens, "losses": losses, "bits_per_byte": bits, "domains": figures}
