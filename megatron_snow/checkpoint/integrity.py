@@ -6,7 +6,8 @@ any byte anywhere is found. This guards against disks, kills and bad copies, not
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -47,15 +48,20 @@ def is_committed(folder: Path) -> bool:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The sealed manifest; DamagedCheckpoint where it or the marker was changed."""
+    """The sealed manifest; DamagedCheckpoint where it or the marker was changed, or names files that are not its own."""
     manifest, marker = folder / MANIFEST, folder / COMMITTED
     if not marker.is_file():
-        raise DamagedCheckpoint(f"{folder}: not committed; the save did not come to its end")
+        raise DamagedCheckpoint(f"{folder}: not committed; the save did not come to its end, or its {COMMITTED} was deleted")
     if not manifest.is_file():
         raise DamagedCheckpoint(f"{manifest}: missing")
-    if marker.read_bytes().strip() != file_digest(manifest).encode():
+    if _read(marker).strip() != _digest(manifest).encode():
         raise DamagedCheckpoint(f"{manifest}: its digest is not the one in {COMMITTED}; one of the two was changed")
     content: dict[str, Any] = read_json(manifest)
+    files = content.get("files") if isinstance(content, dict) else None
+    if not isinstance(files, dict) or not all(_is_entry(entry) for entry in files.values()):
+        raise DamagedCheckpoint(f"{manifest}: sealed, but no manifest of a checkpoint")
+    for name in files:
+        _check_inside(folder, name)
     return content
 
 
@@ -67,24 +73,49 @@ def verify(folder: Path, *, weights: bool = True) -> dict[str, Any]:
     manifest = read_manifest(folder)
     files: dict[str, dict[str, Any]] = manifest["files"]
     for name, entry in files.items():  # sizes first: a missing shard is found before gigabytes are read
-        _check_size(folder, name, entry["bytes"])
+        _check_size(folder / name, entry["bytes"])
     read = {name: entry for name, entry in files.items() if weights or "/" not in name}
     total = sum(entry["bytes"] for entry in read.values())
     with progress_bar(total, label=f"verify {folder.name}", unit="B") if total > _SHOWN_BYTES else nullcontext() as bar:
         for name, entry in read.items():
-            if file_digest(folder / name) != entry["digest"]:
+            if _digest(folder / name) != entry["digest"]:
                 raise DamagedCheckpoint(f"{folder / name}: its digest differs from the one in {MANIFEST}; bytes were changed")
             if bar is not None:
                 bar.update(entry["bytes"])
     return manifest
 
 
-def _check_size(folder: Path, name: str, size: int) -> None:
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("digest"), str) and isinstance(entry.get("bytes"), int)
+
+
+def _check_inside(folder: Path, name: str) -> None:
     pure = PurePosixPath(name)
-    path = folder / pure
-    if pure.is_absolute() or ".." in pure.parts or not path.resolve().is_relative_to(folder.resolve()):
+    if not pure.parts or pure.is_absolute() or ".." in pure.parts or not (folder / pure).resolve().is_relative_to(folder.resolve()):
         raise DamagedCheckpoint(f"{folder / MANIFEST}: the file name {name!r} leads out of the checkpoint")
+
+
+def _check_size(path: Path, size: int) -> None:
     if not path.is_file():
         raise DamagedCheckpoint(f"{path}: missing")
     if path.stat().st_size != size:
         raise DamagedCheckpoint(f"{path}: {path.stat().st_size} bytes, {size} were saved")
+
+
+def _digest(path: Path) -> str:
+    with _readable(path):
+        return file_digest(path)
+
+
+def _read(path: Path) -> bytes:
+    with _readable(path):
+        return path.read_bytes()
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """A bad sector is damage as a flipped bit is: the file is named, and whoever can falls back."""
+    try:
+        yield
+    except OSError as error:
+        raise DamagedCheckpoint(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -118,21 +118,21 @@ class CheckpointStore:
                 return read_checkpoint(self.folder(step), weights=False)
         return None
 
-    def latest(self) -> Checkpoint | None:
-        """The newest whole checkpoint, each newer damaged one named on stderr; None where nothing was saved yet.
+    def latest(self, *, weights: bool = True) -> Checkpoint | None:
+        """The newest whole checkpoint, each newer one that is not told on stderr; None where nothing was saved yet.
 
-        UserError where checkpoints are there and none is whole: starting again from nothing would
-        throw the run away without a word.
+        `weights=False` looks at their sizes alone; `verify` of what it gives can then go on while the run does. UserError where
+        checkpoints are there and none is whole: starting again from nothing would throw the run away without a word.
         """
-        steps = self.steps()
         damages = []
-        for step in reversed(steps):
+        for _step, path in reversed(list(self._folders())):
             try:
-                return read_checkpoint(self.folder(step))
+                return read_checkpoint(path, weights=weights)
             except DamagedCheckpoint as error:
                 damages.append(str(error))
-                print(f"WARNING: damaged checkpoint: {error}\nWARNING: falling back to the one before it", file=sys.stderr, flush=True)
-        if damages:
+                kind = "damaged" if is_committed(path) else "unfinished"
+                print(f"WARNING: {kind} checkpoint: {error}\nWARNING: falling back to the one before it", file=sys.stderr, flush=True)
+        if any(is_committed(path) for _step, path in self._folders()):
             raise UserError(
                 f"{self.root}: no whole checkpoint: {'; '.join(damages)}; restore the files, or move the folder away to start from step 0"
             )

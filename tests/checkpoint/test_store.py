@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
 from megatron_snow.checkpoint import CheckpointStore, DamagedCheckpoint, read_checkpoint
+from megatron_snow.common.checksums import file_digest
 from megatron_snow.common.errors import UserError
 
 
@@ -83,12 +85,47 @@ def test_damage_is_named_and_the_one_before_it_is_used(tmp_path: Path, capsys: p
         assert latest.step == 20
         return
     assert latest.step == 10
-    if (name, harm) != ("COMMITTED", delete):  # without its marker it is an unfinished save, no damage
-        warning = capsys.readouterr().err
-        assert str(store.folder(20) / ("manifest.json" if name == "COMMITTED" else name)) in warning
-        assert "WARNING" in warning
+    warning = capsys.readouterr().err
+    assert "WARNING" in warning
+    named = {("COMMITTED", flip): "20/manifest.json", ("COMMITTED", delete): "its COMMITTED was deleted"}.get((name, harm), f"20/{name}")
+    assert named in warning
+    if (name, harm) != ("COMMITTED", delete):  # a step without its marker is not there
         with pytest.raises(DamagedCheckpoint):
             store.at(20)
+
+
+def test_a_disk_that_cannot_read_is_named_and_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    """The error of a bad sector, which no test can make on a real disk."""
+    from megatron_snow.checkpoint import integrity
+
+    store = CheckpointStore(tmp_path, keep=3)
+    save(store, 10)
+    save(store, 20)
+    shard = store.folder(20) / "model" / "__0_0.distcp"
+
+    def digest(path: Path) -> str:
+        if path == shard:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return file_digest(path)
+
+    monkeypatch.setattr(integrity, "file_digest", digest)
+    latest = store.latest()
+    assert latest is not None
+    assert latest.step == 10
+    assert f"{shard}: cannot be read: Input/output error" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", '{"files": []}', '{"files": {"state.yaml": 3}}', '{"files": {"": {"digest": "", "bytes": 0}}}']
+)
+def test_a_sealed_file_that_is_no_manifest_is_refused(tmp_path: Path, content: str) -> None:
+    from megatron_snow.checkpoint.integrity import seal
+
+    folder = save(CheckpointStore(tmp_path, keep=2), 10)
+    (folder / "manifest.json").write_text(content)
+    seal(folder)
+    with pytest.raises(DamagedCheckpoint, match=r"manifest\.json"):
+        read_checkpoint(folder)
 
 
 def test_all_damaged_is_refused(tmp_path: Path) -> None:
