@@ -40,6 +40,7 @@ VERBS = (
     "convert_to_hf",
     "convert_from_hf",
     "evaluate",
+    "score_domains",
     "report",
     "show_blend",
     "prepare_index",
