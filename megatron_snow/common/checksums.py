@@ -25,7 +25,12 @@ def value_digest(value: Any) -> str:
     return text_digest(json.dumps(value, sort_keys=True, separators=(",", ":"), default=str))
 
 
+def new_digest() -> hashlib.blake2b:
+    """A digest to `update` with the blocks of a file, for who reads it anyway; its `hexdigest()` is what `file_digest` gives."""
+    return hashlib.blake2b(digest_size=_SIZE)
+
+
 def file_digest(path: Path) -> str:
     """Digest of a file's bytes."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=_SIZE)).hexdigest()
+        return hashlib.file_digest(file, new_digest).hexdigest()
