@@ -9,13 +9,20 @@ from megatron_snow.engine import Engine
 from megatron_snow.model import build_snowcoder
 from megatron_snow.training.changes import record_changes
 from megatron_snow.training.data import BatchReader
+from megatron_snow.training.divergence import DivergenceWatch
+from megatron_snow.training.downstream import DownstreamEvaluation
 from megatron_snow.training.guards import StopSignal, agree
 from megatron_snow.training.held_out import HeldOutEvaluation
 from megatron_snow.training.loop import Callback, train
-from megatron_snow.training.metrics import MetricsWriter, ProgressBar, StepLog
+from megatron_snow.training.metrics import MetricsWriter, StepLog
+from megatron_snow.training.profiling import profiling
+from megatron_snow.training.progress_bar import ProgressBar
 from megatron_snow.training.resume import check_unchanged
 from megatron_snow.training.run import Run, prepare
 from megatron_snow.training.saving import CheckpointSaver
+from megatron_snow.training.telemetry import Figures
+from megatron_snow.training.telemetry_options import Monitoring
+from megatron_snow.training.tracking import open_trackers
 
 
 def pretrain(recipe: Recipe, workspace: Workspace, *, until_phase: str | None = None) -> int:
@@ -27,22 +34,22 @@ def pretrain(recipe: Recipe, workspace: Workspace, *, until_phase: str | None = 
     return pretrain_run(prepare(recipe, workspace, until_phase=until_phase))
 
 
-def pretrain_run(run: Run) -> int:
-    """`pretrain` for a run that was prepared."""
+def pretrain_run(run: Run, monitoring: Monitoring | None = None) -> int:
+    """`pretrain` for a run that was prepared; `monitoring` was checked."""
     if run.is_done:
         return run.done
     engine = Engine(run.recipe, build_snowcoder(run.recipe))
     lock = FolderLock(run.workspace.root, "pretrain")
     try:
         agree(engine, lock.acquire)
-        last = _train(run, engine)
+        last = _train(run, engine, monitoring or Monitoring())
     finally:
         lock.release()
     engine.close()
     return last
 
 
-def _train(run: Run, engine: Engine) -> int:
+def _train(run: Run, engine: Engine, monitoring: Monitoring) -> int:
     checkpoint = agree(engine, lambda: _newest_whole(run))
     if checkpoint is not None:
         # Step 0 is a model from elsewhere (convert-from-hf): weights alone.
@@ -53,7 +60,7 @@ def _train(run: Run, engine: Engine) -> int:
                 print(line, flush=True)
         save_recipe(run.recipe, run.workspace.root / "recipe.yaml")
     steps = range(checkpoint.step + 1 if checkpoint else 1, run.last_step + 1)
-    callbacks = _callbacks(run, engine, steps, checkpoint)
+    callbacks = _callbacks(run, engine, steps, checkpoint, monitoring)
     try:
         with StopSignal(engine) as signal:
             return train(engine, run.plan, steps, BatchReader(run.recipe, run.data), callbacks, signal.requested)
@@ -69,15 +76,26 @@ def _newest_whole(run: Run) -> Checkpoint | None:
     return checkpoint
 
 
-def _callbacks(run: Run, engine: Engine, steps: range, checkpoint: Checkpoint | None) -> list[Callback]:
+def _callbacks(run: Run, engine: Engine, steps: range, checkpoint: Checkpoint | None, monitoring: Monitoring) -> list[Callback]:
     """In this order: a checkpoint comes after the lines that lead to it."""
     known_data = checkpoint.state.get("data", {}) if checkpoint else {}
+    figures = Figures.of(engine, run.recipe)
+    looking = profiling(engine, run, steps, monitoring)
     if not engine.is_main:
-        return [HeldOutEvaluation(engine, run, None), CheckpointSaver(engine, run, [], known_data)]
-    metrics, held_out = (StepLog(path, steps.start - 1) for path in (run.workspace.metrics, run.workspace.held_out_metrics))
+        return [HeldOutEvaluation(engine, run, None), CheckpointSaver(engine, run, [], known_data), *looking]
+    print(figures.peak, flush=True)
+    done = steps.start - 1
+    trackers = open_trackers(run, done, monitoring.wandb)
+    metrics, held_out = (StepLog(path, done, trackers) for path in (run.workspace.metrics, run.workspace.held_out_metrics))
+    downstream = [DownstreamEvaluation(run, done, trackers)] if run.recipe.evaluation.downstream.enabled else []
+    in_use = downstream[0].steps_in_use if downstream else lambda: set()
     return [
-        MetricsWriter(metrics),
-        ProgressBar(),
+        MetricsWriter(metrics, figures),
+        DivergenceWatch(run.workspace.metrics),
+        ProgressBar(run.plan, run.last_step, figures),
         HeldOutEvaluation(engine, run, held_out),
-        CheckpointSaver(engine, run, [metrics, held_out], known_data),
+        CheckpointSaver(engine, run, [metrics, held_out], known_data, in_use),
+        *downstream,
+        *trackers,
+        *looking,
     ]

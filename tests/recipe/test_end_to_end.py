@@ -17,6 +17,7 @@ import pytest
 from megatron_snow.common.checksums import file_digest
 from megatron_snow.common.records import read_json, read_json_lines, read_manifest
 from megatron_snow.config import Workspace
+from megatron_snow.training.telemetry import TIMED
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -55,7 +56,7 @@ def what_must_be_equal(workspace: Workspace) -> dict[str, object]:
     stages += [workspace.tokenizer_folder, workspace.tokens("general"), workspace.annotator("scores"), workspace.tokens("selected")]
     equal: dict[str, object] = {str(folder.relative_to(workspace.root)): read_manifest(folder).outputs for folder in stages}
     steps = [record for record in read_json_lines(workspace.metrics) if record["phase"] != "enhanced"]
-    equal["metrics"] = [{name: value for name, value in record.items() if name != "tokens_per_second"} for record in steps]
+    equal["metrics"] = [{name: value for name, value in record.items() if name not in TIMED} for record in steps]
     model = workspace.checkpoints / "step-00000010" / "model"
     equal["weights"] = {path.name: file_digest(path) for path in sorted(model.iterdir())}
     return equal

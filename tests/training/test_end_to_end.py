@@ -20,6 +20,7 @@ from megatron_snow.checkpoint import CheckpointStore
 from megatron_snow.common.records import read_json_lines
 from megatron_snow.config import Workspace, load_recipe, save_recipe
 from megatron_snow.training import Plan
+from megatron_snow.training.telemetry import TIMED
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -51,7 +52,7 @@ def kill_after(run, output: Path, step: int, number: signal.Signals, **options: 
 
 def lines(path: Path) -> list[dict[str, Any]]:
     """Without what the clock decides."""
-    return [{name: value for name, value in line.items() if name != "tokens_per_second"} for line in read_json_lines(path)]
+    return [{name: value for name, value in line.items() if name not in TIMED} for line in read_json_lines(path)]
 
 
 def assert_same_end(unbroken: Path, resumed: Path) -> None:
@@ -82,6 +83,7 @@ def test_what_a_run_leaves(tiny_run, unbroken: Path) -> None:  # type: ignore[no
     assert [line["phase"] for line in metrics] == ["first"] * 5 + ["second"] * 3
     assert [line["lr"] for line in metrics] == [plan.step(step).learning_rate for step in range(1, 9)]
     assert all(line["tokens_per_second"] > 0 and line["grad_norm"] > 0 for line in metrics)
+    assert all(0 < line["data_wait"] < 1 and line["mfu_full"] >= line["mfu_causal"] >= 0 for line in metrics)
     assert metrics[0]["loss"] == pytest.approx(math.log(1024), abs=1.0)
     assert metrics[-1]["loss"] < metrics[0]["loss"]
     held_out = list(read_json_lines(unbroken / "held_out.jsonl"))
