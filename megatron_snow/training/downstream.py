@@ -186,8 +186,8 @@ class DownstreamEvaluation(Callback):
         self._advance()
         if self._running is None:
             return
-        print(f"waiting for the evaluation of {', '.join(map(str, self._left()))}; Ctrl-C leaves it undone", flush=True)
         with suppress(KeyboardInterrupt), interrupted_by_sigterm():
+            print(f"waiting for the evaluation of {', '.join(map(str, self._left()))}; Ctrl-C leaves it undone", flush=True)
             while self._running is not None:
                 time.sleep(_POLL_SECONDS)
                 self._advance()
