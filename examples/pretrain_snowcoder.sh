@@ -15,9 +15,10 @@
 #
 # The same command again goes on from the newest whole checkpoint. With bash it starts as many
 # processes as parallel.processes says; on several machines start it on each with NNODES, NODE_RANK,
-# MASTER_ADDR and MASTER_PORT set. OMP_NUM_THREADS: cores over processes, unless set. Ctrl-C or SIGTERM:
-# the step is finished and saved. Exit codes: 0 done or stopped and saved, 2 a mistake found before the
-# start, 1 (torchrun's) one that was met later; the message stands above torchrun's own.
+# MASTER_ADDR and MASTER_PORT set (docs/clusters.md; examples/slurm/). OMP_NUM_THREADS: cores over
+# processes, unless set. Ctrl-C, SIGTERM or SIGUSR1: the step is finished and saved. Exit codes: 0 done or
+# stopped and saved, 2 a mistake found before the start, 1 (torchrun's) one that was met later, or on
+# another machine; the message stands above torchrun's own.
 #
 # The datasets are made by: megatron-snow run-recipe --recipe FILE
 
@@ -39,25 +40,44 @@ for argument in "$@"; do
     esac
 done
 
-# A mistake in the recipe is said once, here, and not by every rank. The first word is the number of processes.
-summary=$("$python" -m megatron_snow pretrain --check "$@") || exit $?
-echo "$summary"
-ranks=$(( ${summary%% *} / ${NNODES:-1} ))
-[ "$ranks" -gt 0 ] || ranks=1
+# A mistake in the recipe is said once, here, and not by every rank. Of several machines each may see other files, so there
+# the ranks compare what they see, and a mistake is said on all.
+hosts=${NNODES:-1}
+if [ "$hosts" -gt 1 ]; then
+    processes=$("$python" -m megatron_snow pretrain --processes "$@") || exit $?
+    [ $(( processes % hosts )) -eq 0 ] || { echo "error: parallel.processes: $processes is not a multiple of NNODES $hosts" >&2; exit 2; }
+else
+    summary=$("$python" -m megatron_snow pretrain --check "$@") || exit $?
+    echo "$summary"
+    processes=${summary%% *}
+fi
+ranks=$(( processes / hosts ))
 
 where=(--standalone)
 if [ -n "${NNODES:-}" ]; then
-    where=(--nnodes "$NNODES" --node-rank "${NODE_RANK:-0}" --master-addr "${MASTER_ADDR:-127.0.0.1}" --master-port "${MASTER_PORT:-29500}")
+    rank=${NODE_RANK:-${SLURM_NODEID:-0}}
+    where=(--nnodes "$NNODES" --node-rank "$rank" --master-addr "${MASTER_ADDR:-127.0.0.1}" --master-port "${MASTER_PORT:-29500}")
 fi
 cores=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 threads=$(( cores / ranks ))
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(( threads > 0 ? threads : 1 ))}
 
-# torchrun answers a signal by ending its ranks and exit code 1; so the ranks get it first hand, finish and save.
-"$python" -m torch.distributed.run "${where[@]}" --nproc-per-node "$ranks" --signals-to-handle SIGHUP,SIGQUIT "$0" "$@" &
+# torchrun answers a signal by ending its ranks and exit code 1; so it hears none (Slurm sends them to all processes of a
+# job), and the ranks get theirs first hand, finish and save. Before there are ranks, it ends.
+launch='
+import signal, sys
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(number, lambda *_: None)
+from torch.distributed.run import main
+sys.exit(main())'
+stop='
+import psutil, signal, sys
+launcher = psutil.Process(int(sys.argv[1]))
+for process in launcher.children() or [launcher]:
+    process.send_signal(signal.SIGHUP if process == launcher else signal.SIGTERM)'
+"$python" -c "$launch" "${where[@]}" --nproc-per-node "$ranks" --signals-to-handle SIGHUP,SIGQUIT "$0" "$@" &
 launcher=$!
-terminate='import psutil, sys; [rank.terminate() for rank in psutil.Process(int(sys.argv[1])).children()]'
-trap '"$python" -c "$terminate" "$launcher"' INT TERM
+trap '"$python" -c "$stop" "$launcher"' INT TERM USR1
 while true; do
     wait "$launcher"
     code=$?

@@ -200,6 +200,12 @@ class Engine:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def any_rank(self, value: bool) -> bool:
+        """Whether `value` is true on any rank: the same answer on all."""
+        flag = torch.tensor(int(value), device=self._device)
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+        return bool(flag)
+
     def close(self) -> None:
         """Leave the process groups."""
         leave_processes(self._joined_here)

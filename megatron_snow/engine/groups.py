@@ -17,6 +17,7 @@ from megatron.core import parallel_state, tensor_parallel
 from megatron.core.process_groups_config import ProcessGroupCollection
 
 from megatron_snow.common.errors import UserError
+from megatron_snow.common.network import address_towards, interface_of
 from megatron_snow.config import Parallel
 from megatron_snow.config.weights import check_vocabulary_split
 
@@ -53,10 +54,20 @@ def join_processes(device: torch.device, *, alone: bool = False) -> bool:
         return False
     backend = "nccl" if device.type == "cuda" else "gloo"
     if "WORLD_SIZE" in os.environ and not alone:
+        if backend == "gloo" and int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1:
+            _choose_interface()
         dist.init_process_group(backend, timeout=_TIMEOUT)
     else:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     return True
+
+
+def _choose_interface() -> None:
+    """Have gloo use the interface towards the first machine: by itself it takes that of the machine's own name, often the loopback."""
+    if "GLOO_SOCKET_IFNAME" not in os.environ:
+        address = address_towards(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
+        if name := interface_of(address):
+            os.environ["GLOO_SOCKET_IFNAME"] = name
 
 
 def build_groups(parallel: Parallel, seed: int) -> Groups:

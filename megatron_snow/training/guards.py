@@ -14,7 +14,7 @@ from megatron_snow.common.errors import UserError, explain_os_error
 from megatron_snow.engine import Engine, StepResult
 from megatron_snow.training.data import LocalBatch
 from megatron_snow.training.phases import Step
-from megatron_snow.training.speaking import fall_silent
+from megatron_snow.training.speaking import fall_silent, speaks_for_machine
 
 Value = TypeVar("Value")
 
@@ -60,18 +60,20 @@ def finite_step(engine: Engine, batch: LocalBatch, step: Step) -> StepResult:
 
 
 class StopSignal:
-    """SIGTERM and SIGINT ask for an end after the step at hand. torchrun may send each more than once."""
+    """SIGTERM, SIGINT and SIGUSR1 (Slurm's, before the wall time) ask for an end after the step at hand; each may come more than once."""
+
+    _NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._received = False
 
     def requested(self) -> bool:
-        """Whether the main rank was asked; the same on all ranks, which may see a signal one step apart."""
-        return bool(self._engine.broadcast(self._received))
+        """Whether any rank was asked: the machine that is told to end need not be the first; the same answer on all."""
+        return self._engine.any_rank(self._received)
 
     def __enter__(self) -> StopSignal:
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._before = {number: signal.signal(number, self._note) for number in self._NUMBERS}
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -79,6 +81,6 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._engine.is_main and not self._received:
+        if speaks_for_machine() and not self._received:
             print(f"\n{signal.Signals(number).name}: finishing the step, then saving", file=sys.stderr, flush=True)
         self._received = True
