@@ -171,10 +171,12 @@ class Training:
     # A token sees its own document alone (its file, where the dataset knows the files of a group); false: all before it in the sample.
     document_attention: bool = False
     reset_positions: bool = False  # RoPE counts from the start of each document
+    compile: bool = False  # norms, SwiGLU and RoPE by torch.compile: faster steps, some 20 s before the first; needs a C++ compiler
     deterministic: bool = False  # the same command gives the same bits again; slower on a GPU
     optimizer: Optimizer = field(default_factory=Optimizer)
     save_interval: int = 1000  # steps; the end of a phase is always saved
     keep_checkpoints: int = 2  # newest ones; ends of phases are always kept
+    checkpoint_copy: str = ""  # an fsspec URL (s3://bucket/run) to which each checkpoint is copied in the background; "": none
     keep_every: int = 0  # steps: the checkpoints saved at its multiples are always kept too; 0: none
 
     @property

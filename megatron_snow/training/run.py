@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from megatron_snow.checkpoint import CheckpointStore
+from megatron_snow.checkpoint.copying import open_url
 from megatron_snow.config import Recipe, Workspace
 from megatron_snow.datasets.mixture_table import describe_mixture
 from megatron_snow.training.checks import check_datasets, check_evaluation, check_tokenizer
@@ -65,6 +66,8 @@ def prepare(recipe: Recipe, workspace: Workspace, *, until_phase: str | None = N
         mixtures = tuple(describe_mixture(open_phase(planned, recipe, data)) for planned in phases)
         check_evaluation(recipe, data, command)
         check_room(recipe)
+        if recipe.training.checkpoint_copy:
+            open_url(recipe.training.checkpoint_copy)
     if newest:  # also when nothing is left to do: a finished run of another recipe is not this recipe's
         check_unchanged(recipe, newest, data, tokenizer)
     return Run(recipe, workspace, data, tokenizer, plan, done, last_step, mixtures)

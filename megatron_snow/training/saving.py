@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import megatron_snow
-from megatron_snow.config import save_recipe
+from megatron_snow.config import Training, save_recipe
 from megatron_snow.engine import Engine
 from megatron_snow.tokenizers import load_tokenizer
 from megatron_snow.training.data import fingerprints
+from megatron_snow.training.environment import FILE as ENVIRONMENT
 from megatron_snow.training.loop import Callback, StepDone
 from megatron_snow.training.metrics import StepLog
 from megatron_snow.training.run import Run
@@ -23,6 +24,11 @@ from megatron_snow.training.speaking import fall_silent
 
 # A failed save is put down to a full disk when less than this is left.
 _FULL_BYTES = 16 << 20
+
+
+def is_saved(done: StepDone, training: Training) -> bool:
+    """Whether a checkpoint is saved after a step."""
+    return done.step.is_phase_end or done.stopping or done.step.number % training.save_interval == 0
 
 
 class CheckpointSaver(Callback):
@@ -42,7 +48,7 @@ class CheckpointSaver(Callback):
 
     def on_step(self, done: StepDone) -> None:
         step, training = done.step, self._run.recipe.training
-        if not (step.is_phase_end or done.stopping or step.number % training.save_interval == 0):
+        if not is_saved(done, training):
             return
         for log in self._logs:
             log.sync()
@@ -67,6 +73,7 @@ class CheckpointSaver(Callback):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._run.workspace.checkpoints)) from error
         if self._engine.is_main:
             save_recipe(self._run.recipe, folder / "recipe.yaml")
+            shutil.copyfile(self._run.workspace.root / ENVIRONMENT, folder / ENVIRONMENT)
             load_tokenizer(self._run.tokenizer_model, engine="reference").save(folder)
 
     def _state(self, done: StepDone) -> dict[str, Any]:
