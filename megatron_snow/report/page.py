@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from megatron_snow import __version__
 from megatron_snow.common.files import atomic_file
 from megatron_snow.config import Workspace
+from megatron_snow.report.domains import domain_rows, notes
 from megatron_snow.report.figures import Figures, read_figures
 from megatron_snow.report.plots import training_plot
 
@@ -23,7 +24,14 @@ def write_report(workspace: Workspace, output: Path) -> Path:
     )
     environment.filters |= {"thousands": lambda n: f"{n:,}", "share": _share, "megabytes": lambda n: f"{n / 1e6:,.1f} MB"}
     page = environment.get_template("page.html.j2").render(
-        figures=figures, version=__version__, plot=_plot(figures), tiles=_tiles(figures), mix=_mix(figures), held_out=_held_out(figures)
+        figures=figures,
+        version=__version__,
+        plot=_plot(figures),
+        tiles=_tiles(figures),
+        mix=_mix(figures),
+        held_out=_held_out(figures),
+        domains=domain_rows(figures.held_out),
+        domain_notes=notes(figures.held_out),
     )
     with atomic_file(output) as file:
         file.write(page)

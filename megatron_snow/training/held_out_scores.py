@@ -25,9 +25,12 @@ def with_domains(recipe: Recipe, domains: Mapping[str, str]) -> Recipe:
 
 
 def steps_to_score(recipe: Recipe, store: CheckpointStore, asked: Sequence[int]) -> list[int]:
-    """The steps that are asked for, or the ends of phases that have a checkpoint; UserError where there is none."""
+    """The steps that are asked for, or the ends of phases that have a checkpoint, and step 0 (weights from elsewhere) where it has one.
+
+    UserError where there is none.
+    """
     there = store.steps()
-    steps = sorted(set(asked)) or [planned.last_step for planned in Plan(recipe).phases if planned.last_step in there]
+    steps = sorted(set(asked)) or [step for step in (0, *(planned.last_step for planned in Plan(recipe).phases)) if step in there]
     missing = [step for step in steps if step not in there]
     if missing or not steps:
         what = f"no checkpoint of step {', '.join(map(str, missing))}" if missing else "no phase has ended"
