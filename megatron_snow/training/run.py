@@ -9,7 +9,7 @@ from megatron_snow.checkpoint import CheckpointStore
 from megatron_snow.checkpoint.copying import open_url
 from megatron_snow.config import Recipe, Workspace
 from megatron_snow.datasets.mixture_table import describe_mixture
-from megatron_snow.training.checks import check_datasets, check_evaluation, check_tokenizer
+from megatron_snow.training.checks import check_compiler, check_datasets, check_evaluation, check_tokenizer
 from megatron_snow.training.data import data_workspace, open_phase
 from megatron_snow.training.phases import Plan
 from megatron_snow.training.planning.room import check_room
@@ -43,7 +43,8 @@ class Run:
         plan, processes = self.plan, self.recipe.parallel.processes
         phases = ", ".join(planned.phase.name for planned in plan.phases)
         work = f"{plan.steps} steps, {plan.step(plan.steps).total_tokens:,} tokens in {phases}"
-        return f"{processes} process{'es' * (processes > 1)}: {work}; {self.done} steps done; into {self.workspace.root}"
+        left = ", nothing left to do" if self.is_done else ""  # examples/slurm/pretrain.sbatch looks for it
+        return f"{processes} process{'es' * (processes > 1)}: {work}; {self.done} steps done{left}; into {self.workspace.root}"
 
 
 def prepare(recipe: Recipe, workspace: Workspace, *, until_phase: str | None = None, recipe_file: str = "RECIPE") -> Run:
@@ -66,6 +67,7 @@ def prepare(recipe: Recipe, workspace: Workspace, *, until_phase: str | None = N
         mixtures = tuple(describe_mixture(open_phase(planned, recipe, data)) for planned in phases)
         check_evaluation(recipe, data, command)
         check_room(recipe)
+        check_compiler(recipe)
         if recipe.training.checkpoint_copy:
             open_url(recipe.training.checkpoint_copy)
     if newest:  # also when nothing is left to do: a finished run of another recipe is not this recipe's
