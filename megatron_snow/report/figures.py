@@ -39,7 +39,9 @@ class Figures:
     funnel: list[FunnelRow]
     tokens: dict[str, dict[str, int]]  # dataset -> language -> tokens
     metrics: list[dict[str, Any]]  # a record a step
-    held_out: list[dict[str, Any]]  # a record a phase
+    held_out: list[dict[str, Any]]  # a record a phase, of the phase that runs its newest
+    held_out_points: list[dict[str, Any]]  # all of them: also at checkpoints that were evaluated within a phase
+    downstream: list[dict[str, Any]]  # a record a checkpoint and benchmark
     annotator: dict[str, Any] | None
     synthesis: dict[str, int] | None
     scores: list[dict[str, Any]]
@@ -56,7 +58,9 @@ def read_figures(workspace: Workspace) -> Figures:
         funnel=[row for stage in _FUNNEL if (row := _funnel_row(workspace, stage))],
         tokens={dataset: by_language for dataset in _DATASETS if (by_language := _counts(workspace.tokens(dataset), "tokens:"))},
         metrics=_lines(workspace.metrics),
-        held_out=_lines(workspace.held_out_metrics),
+        held_out=list({record["phase"]: record for record in _lines(workspace.held_out_metrics)}.values()),
+        held_out_points=_lines(workspace.held_out_metrics),
+        downstream=_lines(workspace.downstream_metrics),
         annotator=_json(workspace.annotator("head") / "head.json"),
         synthesis=_synthesis(workspace),
         scores=[read_json(path) for path in sorted(workspace.evaluation.glob("*.json"))],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from megatron_snow import __version__
+from megatron_snow.common.divergence import Parting, Rise, mean_loss, newest_scores, partings, rises
 from megatron_snow.common.files import atomic_file
 from megatron_snow.config import Workspace
 from megatron_snow.report.domains import domain_rows, notes
@@ -19,6 +20,7 @@ from megatron_snow.report.plots import training_plot
 def write_report(workspace: Workspace, output: Path) -> Path:
     """Write the report of a run to `output` and return it."""
     figures = read_figures(workspace)
+    diverging = (rises(figures.metrics), partings(figures.held_out_points, figures.downstream))
     environment = Environment(
         loader=PackageLoader("megatron_snow.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -26,7 +28,10 @@ def write_report(workspace: Workspace, output: Path) -> Path:
     page = environment.get_template("page.html.j2").render(
         figures=figures,
         version=__version__,
-        plot=_plot(figures),
+        plot=_plot(figures, *diverging),
+        rises=diverging[0],
+        partings=diverging[1],
+        downstream=_downstream(figures),
         tiles=_tiles(figures),
         mix=_mix(figures),
         held_out=_held_out(figures),
@@ -42,8 +47,8 @@ def _share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "-"
 
 
-def _plot(figures: Figures) -> str:
-    return training_plot(figures.metrics, figures.held_out) if figures.metrics else ""
+def _plot(figures: Figures, risen: Sequence[Rise], parted: Sequence[Parting]) -> str:
+    return training_plot(figures.metrics, figures.held_out_points, figures.downstream, risen, parted) if figures.metrics else ""
 
 
 def _tiles(figures: Figures) -> list[tuple[str, str]]:
@@ -84,3 +89,19 @@ def _held_out(figures: Figures) -> Mapping[str, Any]:
         "losses": [(language, [record["losses"].get(language) for record in figures.held_out]) for language in languages],
         "bits": [(name, [record["bits_per_byte"].get(name) for record in figures.held_out]) for name in benchmarks],
     }
+
+
+def _downstream(figures: Figures) -> Mapping[str, Any]:
+    """Steps (rows) and benchmarks (columns) of what was evaluated while training; in place of a score why there is none."""
+    losses = {record["step"]: mean_loss(record) for record in figures.held_out_points}
+    cells = {(record["step"], record["benchmark"]): record["status"] for record in figures.downstream}
+    for records in newest_scores(figures.downstream).values():
+        cells |= {(record["step"], record["benchmark"]): f"{100 * record['pass_at_1']:.1f} % of {record['n']}" for record in records}
+    benchmarks = sorted({benchmark for _, benchmark in cells})
+    steps = {record["step"]: record for record in sorted(figures.downstream, key=lambda record: record["step"])}
+    rows = [
+        {key: record[key] for key in ("step", "tokens", "phase")}
+        | {"loss": losses.get(step), "scores": [cells.get((step, benchmark), "-") for benchmark in benchmarks]}
+        for step, record in steps.items()
+    ]
+    return {"benchmarks": benchmarks, "rows": rows}

@@ -11,42 +11,87 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from megatron_snow.common.divergence import Parting, Rise, mean_loss, newest_scores
+
 _PHASE_COLOURS = ("#e8f1fb", "#fdf1e3", "#e9f7ec", "#f5ebfa")
-_LINE = "#1f5fa8"
+_LINE, _HELD_OUT, _DIVERGENCE = "#1f5fa8", "#b3401f", "#c2185b"
+_BENCHMARK_COLOURS = ("#2e7d32", "#6a3fa0", "#b8860b", "#00796b", "#5d4037")
+_MILLION = 1e6
 
 
-def training_plot(metrics: Sequence[dict[str, Any]], held_out: Sequence[dict[str, Any]]) -> str:
-    """Loss and learning rate over tokens, phases shaded, held-out losses as points at the end of each phase."""
-    figure = Figure(figsize=(9, 5.2), layout="constrained")
-    loss, rate = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.3))
-    tokens = [record["tokens"] / 1e6 for record in metrics]
-    loss.plot(tokens, [record["loss"] for record in metrics], color=_LINE, linewidth=1, label="training")
-    means = [(record["tokens"] / 1e6, _mean(record["losses"])) for record in held_out if record.get("losses")]
-    if means:
-        loss.plot(*zip(*means), "o", color="#b3401f", markersize=5, label="held out, mean of languages")
-    loss.legend(frameon=False)
-    rate.plot(tokens, [record["lr"] for record in metrics], color=_LINE, linewidth=1)
-    _shade_phases((loss, rate), metrics)
-    loss.set_ylabel("loss (nats a token)")
+def training_plot(
+    metrics: Sequence[dict[str, Any]],
+    held_out: Sequence[dict[str, Any]],
+    downstream: Sequence[dict[str, Any]] = (),
+    rises: Sequence[Rise] = (),
+    partings: Sequence[Parting] = (),
+) -> str:
+    """Training and held-out loss, benchmark scores where there are any, and learning rate over tokens; phases and divergence shaded."""
+    scores = newest_scores(downstream)
+    heights = (3, 1.6, 1.3) if scores else (3, 1.3)
+    figure = Figure(figsize=(9, 0.9 + sum(heights)), layout="constrained")
+    loss, *middle, rate = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    _shade_phases((loss, *middle, rate), metrics)
+    _draw_losses(loss, metrics, held_out)
+    for axis in middle:
+        _draw_scores(axis, scores)
+    rate.plot(_tokens(metrics), [record["lr"] for record in metrics], color=_LINE, linewidth=1)
     rate.set_ylabel("learning rate")
     rate.set_xlabel("tokens (millions)")
-    return _svg(figure, "Training loss and learning rate over tokens")
+    _mark_rises(loss, rises)
+    _mark_partings((loss, *middle), partings)
+    for axis in (loss, *middle):
+        axis.legend(frameon=False, fontsize=8)
+    return _svg(figure, "Loss, scores and learning rate over tokens" if scores else "Training loss and learning rate over tokens")
+
+
+def _tokens(records: Sequence[dict[str, Any]]) -> list[float]:
+    return [record["tokens"] / _MILLION for record in records]
+
+
+def _draw_losses(axis: Any, metrics: Sequence[dict[str, Any]], held_out: Sequence[dict[str, Any]]) -> None:
+    axis.plot(_tokens(metrics), [record["loss"] for record in metrics], color=_LINE, linewidth=1, label="training")
+    means = [(record["tokens"] / _MILLION, mean) for record in held_out if (mean := mean_loss(record)) is not None]
+    if means:
+        axis.plot(*zip(*means), "o-", color=_HELD_OUT, markersize=5, linewidth=0.8, label="held out, mean of languages")
+    axis.set_ylabel("loss (nats a token)")
+
+
+def _draw_scores(axis: Any, scores: dict[str, list[dict[str, Any]]]) -> None:
+    for number, (benchmark, records) in enumerate(scores.items()):
+        colour = _BENCHMARK_COLOURS[number % len(_BENCHMARK_COLOURS)]
+        axis.plot(_tokens(records), [100 * record["pass_at_1"] for record in records], "s-", color=colour, markersize=4, label=benchmark)
+    axis.set_ylabel("pass@1 (%)")
+    axis.set_ylim(bottom=0)
+
+
+def _mark_rises(axis: Any, rises: Sequence[Rise]) -> None:
+    for number, rise in enumerate(rises):
+        span = (rise.first_tokens / _MILLION, rise.last_tokens / _MILLION)
+        axis.axvspan(*span, color=_DIVERGENCE, alpha=0.3, label="training loss rises" if number == 0 else None)
+
+
+def _mark_partings(axes: Sequence[Any], partings: Sequence[Parting]) -> None:
+    """Filled; hatched where it may be chance."""
+    for chance in (False, True):
+        look: dict[str, Any] = {"facecolor": "none", "hatch": "//"} if chance else {"facecolor": _DIVERGENCE}
+        label = "loss and score part" + (" (within chance)" if chance else "")
+        for number, parting in enumerate(parting for parting in partings if parting.within_chance == chance):
+            for axis in axes:
+                span = (parting.first_tokens / _MILLION, parting.last_tokens / _MILLION)
+                axis.axvspan(*span, edgecolor=_DIVERGENCE, alpha=0.2, linewidth=0, label=label if number == 0 else None, **look)
 
 
 def _shade_phases(axes: Sequence[Any], metrics: Sequence[dict[str, Any]]) -> None:
     start = 0.0
     for number, (phase, records) in enumerate(groupby(metrics, key=lambda record: record["phase"])):
-        end = list(records)[-1]["tokens"] / 1e6
+        end = list(records)[-1]["tokens"] / _MILLION
         for axis in axes:
             axis.axvspan(start, end, color=_PHASE_COLOURS[number % len(_PHASE_COLOURS)], zorder=0)
         axes[0].text(
             (start + end) / 2, 0.97, phase, transform=axes[0].get_xaxis_transform(), ha="center", va="top", fontsize=9, color="#555"
         )
         start = end
-
-
-def _mean(values: dict[str, float]) -> float:
-    return sum(values.values()) / len(values)
 
 
 def _svg(figure: Figure, title: str) -> str:
