@@ -24,6 +24,7 @@ from megatron_snow.tokenizers import Tokenizer, load_tokenizer
 from megatron_snow.training.data import dataset_prefixes
 from megatron_snow.training.domains import domain_files, text_rows
 from megatron_snow.training.held_out_rows import DOCUMENTATION, Place, Rows, documentation_rows, held_out_rows, solution_rows
+from megatron_snow.training.downstream import is_due
 from megatron_snow.training.loop import Callback, StepDone
 from megatron_snow.training.metrics import StepLog
 from megatron_snow.training.run import Run
@@ -33,19 +34,19 @@ Figures = dict[str, dict[str, dict[str, Any] | None]]  # group -> name -> loss, 
 
 
 class HeldOutEvaluation(Callback):
-    """At the end of each phase a line (`record_of`). All ranks take part, main writes.
+    """A line (`record_of`) at the end of each phase, and where a checkpoint's scores are taken. All ranks take part, main writes.
 
     What is evaluated is read at the start: a damaged file must not end a run hours later.
     """
 
     def __init__(self, engine: Engine, run: Run, log: StepLog | None) -> None:
-        self._engine, self._log = engine, log
+        self._engine, self._log, self._downstream = engine, log, run.recipe.evaluation.downstream
         tokenizer = load_tokenizer(run.tokenizer_model)
         self._sets = read_sets(run.recipe.evaluation, run.recipe.model.seq_length, run.data, tokenizer)
 
     def on_step(self, done: StepDone) -> None:
         step = done.step
-        if not step.is_phase_end:
+        if not (step.is_phase_end or is_due(step, self._downstream)):
             return
         figures = evaluate_sets(self._engine, self._sets, step.phase.name)
         if self._log is not None:
