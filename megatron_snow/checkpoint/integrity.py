@@ -42,6 +42,12 @@ def seal(folder: Path) -> None:
         file.write(file_digest(folder / MANIFEST) + "\n")
 
 
+def unseal(folder: Path) -> None:
+    """Take the marker of a damaged checkpoint away, durably: from here on it does not count, and its files can still be looked at."""
+    (folder / COMMITTED).rename(folder / f"{COMMITTED}.damaged")
+    fsync(folder)
+
+
 def is_committed(folder: Path) -> bool:
     """Whether the save came to its end. Says nothing about later damage; `verify` does."""
     return (folder / COMMITTED).is_file()

@@ -177,6 +177,8 @@ class Training:
     save_interval: int = 1000  # steps; the end of a phase is always saved
     keep_checkpoints: int = 2  # newest ones; ends of phases are always kept
     checkpoint_copy: str = ""  # an fsspec URL (s3://bucket/run) to which each checkpoint is copied in the background; "": none
+    # When the digests of a checkpoint's weights are checked: before a run goes on from it, or meanwhile, by its first save at the latest.
+    verify_checkpoints: Literal["before", "meanwhile"] = "before"
     keep_every: int = 0  # steps: the checkpoints saved at its multiples are always kept too; 0: none
 
     @property
