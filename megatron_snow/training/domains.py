@@ -80,9 +80,9 @@ def _cut(texts: pa.Array, ends: NDArray[np.int64], first: int, last: int) -> Ite
     """The documents' parts within bytes [first, last); of a character that is cut nothing stays."""
     number = int(np.searchsorted(ends, first, side="right"))
     while first < last:
-        data, end = texts[number].as_py().encode(), int(ends[number])
-        start = end - len(data)
-        if text := data[first - start : min(last, end) - start].decode("utf-8", "ignore"):
+        data, end = texts[number].as_buffer(), int(ends[number])  # not a copy: it may be a book, met by many windows
+        start = end - data.size
+        if text := bytes(memoryview(data)[first - start : min(last, end) - start]).decode("utf-8", "ignore"):
             yield text
         first, number = end, number + 1
 

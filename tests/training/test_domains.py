@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import megatron_snow
+from megatron_snow.cli.main import run_verb
 from megatron_snow.common.errors import UserError
 from megatron_snow.tokenizers import Tokenizer, load_tokenizer
 from megatron_snow.training.domains import domain_files, text_rows
@@ -79,6 +81,17 @@ def test_every_form_of_a_file_gives_the_same_sequences(tokenizer: Tokenizer, tmp
         np.testing.assert_array_equal(rows.tokens, expected.tokens)
         np.testing.assert_array_equal(rows.mask, expected.mask)
         assert rows.kinds == expected.kinds
+
+
+def test_prose_collected_beside_a_corpus_is_a_domain(code_tokenizer: Path, tmp_path: Path) -> None:
+    """As docs/domains.md says: what a corpus of code leaves out of its repositories."""
+    shutil.copytree(ROOT / "docs", tmp_path / "repositories" / "megatron_snow" / "docs")
+    options = ["--source", f"folder:{tmp_path / 'repositories'}", "--languages", "Markdown", "--output", str(tmp_path / "prose")]
+    assert run_verb("collect_corpus", options) == 0
+    files = domain_files("readme", str(tmp_path / "prose" / "*.parquet"))
+    rows = text_rows("readme", files, load_tokenizer(code_tokenizer), 4, LENGTH)
+    assert rows.tokens.shape == (4, LENGTH + 1)
+    assert rows.kinds[0].num_bytes > 4 * LENGTH
 
 
 def test_what_is_no_domain_is_named(code_tokenizer: Path, tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ import pyarrow as pa
 import pytest
 
 import megatron_snow
+from megatron_snow.checkpoint import CheckpointStore
 from megatron_snow.cli.main import run_verb
 from megatron_snow.common.checksums import text_digest
+from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import read_json_lines
 from megatron_snow.common.roles import role_of
 from megatron_snow.config import Evaluation, Workspace, load_recipe
@@ -24,6 +26,7 @@ from megatron_snow.datasets import IndexedDataset, Lineage, tokenize_shards
 from megatron_snow.pipeline import DOCUMENT, ShardWriter
 from megatron_snow.tokenizers import load_tokenizer
 from megatron_snow.training.held_out_rows import DOCUMENTATION, documentation_rows, held_out_rows
+from megatron_snow.training.held_out_scores import steps_to_score
 
 ROOT = Path(megatron_snow.__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))[:6]
@@ -198,6 +201,18 @@ def test_what_cannot_be_scored_is_told_before_any_weight_is_read(finished: Finis
     missing, told = "evaluation.domains={prose: missing/*.md}", "evaluation.domains.prose: missing/*.md: no such file"
     assert told in refused("score_domains", "--set", missing)
     assert told in refused("pretrain", "--check", "--set", missing, "--output", "elsewhere")
+
+
+def test_the_ends_of_phases_and_the_beginning_are_scored_unless_others_are_asked_for(finished: Finished, tmp_path: Path) -> None:
+    store, recipe = CheckpointStore(tmp_path, keep=9), load_recipe(finished.recipe)
+    with pytest.raises(UserError, match="no phase has ended; there are none"):
+        steps_to_score(recipe, store, [])
+    for step in (0, 2, 5, 6):
+        store.save(step, lambda folder: None, {}, keep_forever=True)
+    assert steps_to_score(recipe, store, []) == [0, 5]
+    assert steps_to_score(recipe, store, [6, 2, 6]) == [2, 6]
+    with pytest.raises(UserError, match="no checkpoint of step 3, 8; there are 0, 2, 5, 6"):
+        steps_to_score(recipe, store, [3, 5, 8])
 
 
 def test_the_recipe_takes_domains(finished: Finished) -> None:
