@@ -23,6 +23,12 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps) * widen(weight)).to(x.dtype)
 
 
+def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """(rms_norm(h), h) with h = x + residual, rounded to x's dtype before it is normed."""
+    h = (widen(x) + widen(residual)).to(x.dtype)
+    return rms_norm(h, weight, eps), h
+
+
 def swiglu(gate_up: Tensor) -> Tensor:
     """silu(gate) · up, [..., 2F] -> [..., F]; the first half of the last dimension is the gate (Shazeer 2020)."""
     gate, up = widen(gate_up).chunk(2, dim=-1)
@@ -35,6 +41,11 @@ def rope(x_SBND: Tensor, cos_SD: Tensor, sin_SD: Tensor) -> Tensor:
     first, second = wide.chunk(2, dim=-1)
     cos, sin = cos_SD[:, None, None], sin_SD[:, None, None]
     return (wide * cos + torch.cat((-second, first), dim=-1) * sin).to(x_SBND.dtype)
+
+
+def rope_(q_SBND: Tensor, k_SBGD: Tensor, cos_SD: Tensor, sin_SD: Tensor) -> tuple[Tensor, Tensor]:
+    """`rope` of both; q and k may be overwritten with the results."""
+    return rope(q_SBND, cos_SD, sin_SD), rope(k_SBGD, cos_SD, sin_SD)
 
 
 def attention(q_SBND: Tensor, k_TBGD: Tensor, v_TBGD: Tensor, offset: int = 0) -> Tensor:

@@ -1,7 +1,7 @@
 """Chooses an implementation for each op and can say why.
 
-`reference` is the specification, `torch` the same in faster torch operations. The environment variable MSNOW_KERNELS=reference
-forces the specification everywhere, to tell a wrong kernel from a wrong model.
+`reference` is the specification, `torch` the same in faster torch operations, `triton` kernels for a GPU. The environment variable
+MSNOW_KERNELS=reference forces the specification everywhere, to tell a wrong kernel from a wrong model.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class Implementation:
     name: str
     function: Callable[..., Any]
     usable: Callable[[], str]  # "" where it can run, else why it cannot
+    remark: str = ""  # what whoever gets it should know
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class Registry:
     def __init__(self) -> None:
         self._implementations: dict[str, list[Implementation]] = {}
 
-    def add(self, op: str, name: str, function: Callable[..., Any], usable: Callable[[], str] = lambda: "") -> None:
+    def add(self, op: str, name: str, function: Callable[..., Any], usable: Callable[[], str] = lambda: "", remark: str = "") -> None:
         """Add a faster implementation of `op` than those before."""
-        self._implementations.setdefault(op, []).append(Implementation(name, function, usable))
+        self._implementations.setdefault(op, []).append(Implementation(name, function, usable, remark))
 
     def choose(self, op: str) -> Choice:
         """The fastest implementation that can run here and that MSNOW_KERNELS allows."""
@@ -57,7 +58,7 @@ class Registry:
         for item in reversed(candidates):
             reason = item.usable()
             if not reason:
-                return Choice(op, item, "; ".join(refused) or "the fastest there is for it")
+                return Choice(op, item, "; ".join(refused) or item.remark or "the fastest there is for it")
             refused.append(f"{item.name}: {reason}")
         raise AssertionError(f"{op} has no reference")
 
