@@ -43,6 +43,18 @@ def test_an_unknown_name_is_refused(registry, monkeypatch):
 
 def test_every_op_is_explained():
     assert {choice.op for choice in REGISTRY.explain()} == {
-        "rms_norm", "swiglu", "rope", "attention", "document_attention", "adamw_", "vocab_parallel_cross_entropy"
+        "rms_norm", "add_rms_norm", "swiglu", "rope", "rope_", "attention", "document_attention", "adamw_", "vocab_parallel_cross_entropy"
     }  # fmt: skip
     assert all(choice.reason for choice in REGISTRY.explain())
+
+
+def test_the_cpu_takes_no_triton_and_says_why():
+    for choice in REGISTRY.explain():
+        assert choice.implementation.name in ("reference", "torch")
+    assert "triton: " in REGISTRY.choose("rms_norm").reason
+
+
+def test_what_is_chosen_is_remarked_on():
+    found = Registry()
+    found.add("double", "triton", lambda x: 2 * x, remark="not run on a GPU")
+    assert found.choose("double").reason == "not run on a GPU"
