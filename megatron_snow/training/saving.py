@@ -84,6 +84,12 @@ class CheckpointSaver(Callback):
             "samples": step.total_samples,
             "tokens": step.total_tokens,
             "phase": step.phase.name,
+            "order": {  # of the phase, whose sample `next_sample` comes next; a function of the seed
+                "seed": self._run.recipe.seed,
+                "next_sample": step.samples.stop,
+                "samples": step.planned.samples,
+                "steps": f"{step.planned.first_step} to {step.planned.last_step}",
+            },
             "data": self._data,
             "versions": versions(),
         }
