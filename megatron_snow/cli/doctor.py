@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import os
-import platform
 from collections.abc import Iterator
 
-import psutil
-
 from megatron_snow import __version__
+from megatron_snow.common.environment import describe_machine, describe_torch
 
 HELP = "print the environment, what is built, what is missing and how to get it"
 
@@ -21,6 +18,8 @@ HELP = "print the environment, what is built, what is missing and how to get it"
 _PARTS = (
     ("torch", "training, annotator", "make setup, or pip install torch"),
     ("megatron-core", "training", "pip install 'megatron-snow[training]'"),
+    ("tensorboardX", "event files for TensorBoard", "pip install 'megatron-snow[training]'"),
+    ("wandb", "pretrain --wandb, optional", "pip install 'megatron-snow[wandb]'"),
     ("transformers", "conversion, evaluation, annotator", "pip install 'megatron-snow[training]'"),
     ("triton", "fused kernels", "comes with a CUDA build of torch"),
     ("sentencepiece", "tokenizer", "pip install megatron-snow"),
@@ -50,9 +49,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _machine() -> Iterator[tuple[str, str]]:
     yield "megatron_snow", __version__
-    yield "Python", f"{platform.python_version()} on {platform.platform()}"
-    yield "cores", str(os.cpu_count())
-    yield "memory", f"{psutil.virtual_memory().total / 2**30:.1f} GiB"
+    machine = describe_machine()
+    yield "Python", f"{machine['python']} on {machine['system']}"
+    yield "CPU", f"{machine['cpu']}, {machine['cores']} core(s)"
+    yield "memory", f"{machine['memory_bytes'] / 2**30:.1f} GiB"
     yield "GPU", _gpu()
     from megatron_snow import sandbox
 
@@ -62,10 +62,10 @@ def _machine() -> Iterator[tuple[str, str]]:
 
 def _gpu() -> str:
     try:
-        import torch
+        torch = describe_torch()
     except ImportError:
         return "unknown: torch is not installed"
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none; training runs on the CPU over gloo"
+    return ", ".join(torch["gpus"]) or f"none; training runs on the CPU ({torch['cpu_capability']}) over gloo"
 
 
 def _built() -> Iterator[tuple[str, str]]:

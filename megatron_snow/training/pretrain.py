@@ -11,6 +11,7 @@ from megatron_snow.training.changes import record_changes
 from megatron_snow.training.data import BatchReader
 from megatron_snow.training.divergence import DivergenceWatch
 from megatron_snow.training.downstream import DownstreamEvaluation
+from megatron_snow.training.environment import write_environment
 from megatron_snow.training.guards import StopSignal, agree
 from megatron_snow.training.held_out import HeldOutEvaluation
 from megatron_snow.training.loop import Callback, train
@@ -84,6 +85,7 @@ def _callbacks(run: Run, engine: Engine, steps: range, checkpoint: Checkpoint | 
     if not engine.is_main:
         return [HeldOutEvaluation(engine, run, None), CheckpointSaver(engine, run, [], known_data), *looking]
     print(figures.peak, flush=True)
+    write_environment(run.workspace.root, engine, figures.peak)
     done = steps.start - 1
     trackers = open_trackers(run, done, monitoring.wandb)
     metrics, held_out = (StepLog(path, done, trackers) for path in (run.workspace.metrics, run.workspace.held_out_metrics))

@@ -43,7 +43,7 @@ def tokens_left(step: Step, plan: Plan, last_step: int) -> tuple[int, int]:
 
 
 def duration(seconds: float) -> str:
-    """"0:42", "3:07:00", "2d 04:10:00"."""
+    """ "0:42", "3:07:00", "2d 04:10:00"."""
     days, rest = divmod(round(seconds), 86_400)
     clock = tqdm.format_interval(rest)
     return f"{days}d {clock}" if days else clock
@@ -72,7 +72,7 @@ class ProgressBar(Callback):
             self.close()
 
     def text(self, done: StepDone) -> str:
-        """"step 12, loss 6.512, 10.2k tok/s, MFU 31.0 % (causal 27.9 %), left 0:41, in all 1:02:00"."""
+        """ "step 12, loss 6.512, 10.2k tok/s, MFU 31.0 % (causal 27.9 %), left 0:41, in all 1:02:00"."""
         rate = self._pace.tokens_per_second
         full, causal = self._figures.utilisation(rate)
         phase, run = (duration(self._pace.left(tokens)) for tokens in tokens_left(done.step, self._plan, self._last_step))

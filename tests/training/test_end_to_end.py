@@ -95,7 +95,7 @@ def test_what_a_run_leaves(tiny_run, unbroken: Path) -> None:  # type: ignore[no
     store = CheckpointStore(Workspace(unbroken).checkpoints, 2)
     assert store.steps() == [5, 6, 8]  # the two newest, and the ends of both phases
     assert {path.name for path in store.folder(8).iterdir()} == {
-        "model", "state.yaml", "recipe.yaml", "tokenizer.model", "manifest.json", "COMMITTED",
+        "model", "state.yaml", "recipe.yaml", "environment.yaml", "tokenizer.model", "manifest.json", "COMMITTED",
     }  # fmt: skip
     assert store.at(8).state["samples"] == 32
 
