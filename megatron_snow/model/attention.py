@@ -61,10 +61,10 @@ class RotaryAttention(torch.nn.Module):
         constants = query.size(-1), self.config.rope_theta, query.device
         if documents is None or not self.config.reset_positions:
             table = rotary_table(length, rank, size, *constants)
-            return kernels.rope(query, *table), kernels.rope(key, *table)
+            return self.config.ops.rope(query, *table), self.config.ops.rope(key, *table)
         positions = held_positions(documents, rank, size).flatten()  # each sequence of the batch has its own
         cos, sin = (part[positions] for part in rotary_table(length, 0, 1, *constants))
-        query, key = (kernels.rope(x.flatten(0, 1).unsqueeze(1), cos, sin).view_as(x) for x in (query, key))
+        query, key = (self.config.ops.rope(x.flatten(0, 1).unsqueeze(1), cos, sin).view_as(x) for x in (query, key))
         return query, key
 
     def _gather(self, x: Tensor) -> Tensor:

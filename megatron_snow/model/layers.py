@@ -11,8 +11,6 @@ from megatron.core.transformer import TransformerConfig
 from megatron.core.transformer.mlp import MLP, MLPSubmodules
 from torch import Tensor
 
-from megatron_snow import kernels
-
 
 class RMSNorm(torch.nn.Module):
     """x / rms(x) · weight. Under sequence parallelism each rank norms its own positions and the gradients are summed."""
@@ -23,10 +21,10 @@ class RMSNorm(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.ones(hidden_size, dtype=config.params_dtype, device=device))
         # megatron-core sums the gradients of parameters that are so marked.
         setattr(self.weight, "sequence_parallel", config.sequence_parallel)  # noqa: B010
-        self.eps = eps
+        self.eps, self.rms_norm = eps, config.ops.rms_norm
 
     def forward(self, x_SBH: Tensor) -> Tensor:
-        result: Tensor = kernels.rms_norm(x_SBH, self.weight, self.eps)
+        result: Tensor = self.rms_norm(x_SBH, self.weight, self.eps)
         return result
 
 
@@ -41,7 +39,7 @@ class SwigluMLP(MLP):
 
     def forward(self, hidden_states: Tensor, per_token_scale: Tensor | None = None, **_: Any) -> tuple[Tensor, None]:
         gate_up_SBF, _none = self.linear_fc1(hidden_states)
-        output, _none = self.linear_fc2(kernels.swiglu(gate_up_SBF))
+        output, _none = self.linear_fc2(self.config.ops.swiglu(gate_up_SBF))
         return output, None
 
 

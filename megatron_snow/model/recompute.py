@@ -12,7 +12,6 @@ from typing import Any
 from megatron.core.tensor_parallel import CheckpointWithoutOutput, ColumnParallelLinear
 from torch import Tensor
 
-from megatron_snow import kernels
 from megatron_snow.model.layers import RMSNorm, SwigluMLP
 
 
@@ -54,7 +53,7 @@ class DroppingMLP(SwigluMLP):
 
     def forward(self, hidden_states: Tensor, per_token_scale: Tensor | None = None, **_: Any) -> tuple[Tensor, None]:
         gate_up_SBF, _none = self.linear_fc1(hidden_states)
-        wide = make_again(kernels.swiglu, gate_up_SBF)
+        wide = make_again(self.config.ops.swiglu, gate_up_SBF)
         output, _none = self.linear_fc2(wide)
         drop(wide, output)
         return output, None

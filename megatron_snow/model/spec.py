@@ -27,6 +27,7 @@ from megatron.core.transformer.transformer_block import TransformerBlockSubmodul
 from megatron_snow.config import Recipe
 from megatron_snow.model.attention import RotaryAttention
 from megatron_snow.model.layers import RMSNorm, SwigluMLP, residual_add
+from megatron_snow.model.ops import elementwise
 from megatron_snow.model.recompute import DroppedNorm, DroppingLinear, DroppingMLP
 
 
@@ -91,4 +92,5 @@ def transformer_config(recipe: Recipe) -> TransformerConfig:
     )
     config.rope_theta, config.reset_positions = model.rope_theta, recipe.training.reset_positions
     config.document_attention = recipe.training.document_attention
+    config.ops = elementwise(recipe.training.compile)
     return config

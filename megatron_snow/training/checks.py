@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -56,7 +58,7 @@ def check_tokenizer(path: Path, datasets: Iterable[str], recipe: Recipe, workspa
 
 def check_evaluation(recipe: Recipe, workspace: Workspace, command: str) -> None:
     """What the end of a phase evaluates is there, so that it cannot fail hours later."""
-    for benchmark in recipe.evaluation.benchmarks:
+    for benchmark in dict.fromkeys((*recipe.evaluation.benchmarks, *recipe.downstream_benchmarks)):
         load_benchmark(benchmark)
     for name, pattern in recipe.evaluation.domains.items():
         domain_files(name, pattern)
@@ -65,6 +67,16 @@ def check_evaluation(recipe: Recipe, workspace: Workspace, command: str) -> None
         if not dataset_prefixes(path):
             raise UserError(f"{path}: no held-out tokens; make them with `{command}`, or set evaluation.held_out_sequences to 0")
         check_datasets(["held_out"], recipe, workspace, command)
+
+
+def check_compiler(recipe: Recipe) -> None:
+    """What training.compile makes code with is there; torch looks for it in the same way, at the first step."""
+    name = os.environ.get("CXX", "g++")
+    if recipe.training.compile and not shutil.which(name):
+        raise UserError(
+            f"training.compile: true, but no C++ compiler: {name} is not on the PATH; install one (Debian: g++), set CXX to one, "
+            "or set training.compile to false"
+        )
 
 
 def _check_vocabulary(data: IndexedDataset, vocab_size: int, command: str) -> None:
