@@ -15,7 +15,7 @@ from megatron_snow.common.records import read_json
 
 README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- figures: made by benchmarks/table.py -->\n", "<!-- end of figures -->\n"
-_ORDER = ("near_duplicates", "filters", "decontamination", "languages", "redaction", "stages", "tokenize", "order", "reading")
+_ORDER = ("near_duplicates", "filters", "decontamination", "languages", "redaction", "stages", "tokenize", "order", "reading", "step", "gpu")
 _UNSHOWN = ("what", "cpu_seconds", "wall_seconds", "bytes", "mb_per_cpu_second", "peak_bytes")
 
 
