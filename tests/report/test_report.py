@@ -4,6 +4,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,3 +84,61 @@ def test_it_shows_what_was_recorded(workspace: Workspace) -> None:
     assert links.found == []
     assert not re.search(r"url\((?!#)", page)
     assert page == write_report(workspace, workspace.report).read_text()
+
+
+def write_lines(path: Path, records: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def a_run_evaluated_while_training(workspace: Workspace) -> None:
+    """200 steps whose loss rises at step 120; scores at steps 50 to 200, of which the one at 150 falls and the one at 200 failed."""
+    losses = [3.0 + 0.01 * (step % 3) + (1.0 if step >= 120 else 0.0) for step in range(1, 201)]
+    rows = [{"step": n, "tokens": n * 1000, "phase": "general", "loss": loss, "lr": 1e-3} for n, loss in enumerate(losses, 1)]
+    write_lines(workspace.metrics, rows)
+    held = [(50, 3.0), (100, 2.5), (150, 2.25)]
+    records = [{"phase": "general", "step": n, "tokens": n * 1000, "losses": {"C": x}, "bits_per_byte": {}} for n, x in held]
+    write_lines(workspace.held_out_metrics, records)
+    common = {"phase": "general", "benchmark": "humaneval", "n": 164, "status": "done", "seconds": 1.0}
+    scores = [{"step": n, "tokens": n * 1000, "pass_at_1": share, **common} for n, share in ((50, 0.1), (100, 0.4), (150, 0.2))]
+    scores.append(common | {"step": 200, "tokens": 200_000, "pass_at_1": None, "n": 0, "status": "failed", "reason": "exit code 1"})
+    write_lines(workspace.downstream_metrics, scores)
+
+
+def test_loss_and_scores_stand_on_one_axis_and_divergence_is_marked_and_listed(workspace: Workspace) -> None:
+    a_run_evaluated_while_training(workspace)
+    page = write_report(workspace, workspace.report).read_text()
+    for text in (
+        "steps 100 to 150: held-out loss fell by 0.2500, humaneval pass@1 fell by 20.0 points",
+        "of phase general: training loss rose from 3.010 to 4.010",
+        "40.0 % of 164",
+        "<td>failed</td>",
+        "Loss, scores and learning rate over tokens",
+        ">training loss rises<",
+        ">loss and score part<",
+        ">pass@1 (%)<",
+    ):
+        assert text in page, text
+    assert "within chance" not in page
+    assert len(re.findall("<td>2.250</td>", page)) == 2  # of the phase so far, and of step 150
+    assert "<td>3.000</td>" in page
+    assert page == write_report(workspace, workspace.report).read_text()
+
+
+def test_a_run_that_goes_on_is_shown_as_far_as_it_is(workspace: Workspace) -> None:
+    """Lines that are being written, a score before any held-out loss."""
+    a_run_evaluated_while_training(workspace)
+    workspace.held_out_metrics.unlink()
+    for path in (workspace.metrics, workspace.downstream_metrics):
+        with open(path, "a") as file:
+            file.write('{"step": 201, "tok')
+    page = write_report(workspace, workspace.report).read_text()
+    assert "40.0 % of 164" in page
+    assert "loss and score part" not in page
+
+
+def test_scores_alone_make_a_table(workspace: Workspace) -> None:
+    a_run_evaluated_while_training(workspace)
+    workspace.metrics.unlink()
+    page = write_report(workspace, workspace.report).read_text()
+    assert "40.0 % of 164" in page
+    assert "<svg" not in page
