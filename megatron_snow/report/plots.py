@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from megatron_snow.common.divergence import Parting, Rise, mean_loss, newest_scores
 
 _PHASE_COLOURS = ("#e8f1fb", "#fdf1e3", "#e9f7ec", "#f5ebfa")
-_LINE, _HELD_OUT, _DIVERGENCE = "#1f5fa8", "#b3401f", "#c2185b"
+_LINE, _HELD_OUT, _RISE, _PARTING = "#1f5fa8", "#b3401f", "#c2185b", "#e08a00"
 _BENCHMARK_COLOURS = ("#2e7d32", "#6a3fa0", "#b8860b", "#00796b", "#5d4037")
 _MILLION = 1e6
 
@@ -31,7 +31,7 @@ def training_plot(
     heights = (3, 1.6, 1.3) if scores else (3, 1.3)
     figure = Figure(figsize=(9, 0.9 + sum(heights)), layout="constrained")
     loss, *middle, rate = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-    _shade_phases((loss, *middle, rate), metrics)
+    shade_phases((loss, *middle, rate), metrics)
     _draw_losses(loss, metrics, held_out)
     for axis in middle:
         _draw_scores(axis, scores)
@@ -42,7 +42,7 @@ def training_plot(
     _mark_partings((loss, *middle), partings)
     for axis in (loss, *middle):
         axis.legend(frameon=False, fontsize=8)
-    return _svg(figure, "Loss, scores and learning rate over tokens" if scores else "Training loss and learning rate over tokens")
+    return svg_of(figure, "Loss, scores and learning rate over tokens" if scores else "Training loss and learning rate over tokens")
 
 
 def _tokens(records: Sequence[dict[str, Any]]) -> list[float]:
@@ -68,21 +68,22 @@ def _draw_scores(axis: Any, scores: dict[str, list[dict[str, Any]]]) -> None:
 def _mark_rises(axis: Any, rises: Sequence[Rise]) -> None:
     for number, rise in enumerate(rises):
         span = (rise.first_tokens / _MILLION, rise.last_tokens / _MILLION)
-        axis.axvspan(*span, color=_DIVERGENCE, alpha=0.3, label="training loss rises" if number == 0 else None)
+        axis.axvspan(*span, color=_RISE, alpha=0.25, label="training loss rises" if number == 0 else None)
 
 
 def _mark_partings(axes: Sequence[Any], partings: Sequence[Parting]) -> None:
     """Filled; hatched where it may be chance."""
     for chance in (False, True):
-        look: dict[str, Any] = {"facecolor": "none", "hatch": "//"} if chance else {"facecolor": _DIVERGENCE}
+        look: dict[str, Any] = {"facecolor": "none", "hatch": "//"} if chance else {"facecolor": _PARTING}
         label = "loss and score part" + (" (within chance)" if chance else "")
         for number, parting in enumerate(parting for parting in partings if parting.within_chance == chance):
             for axis in axes:
                 span = (parting.first_tokens / _MILLION, parting.last_tokens / _MILLION)
-                axis.axvspan(*span, edgecolor=_DIVERGENCE, alpha=0.2, linewidth=0, label=label if number == 0 else None, **look)
+                axis.axvspan(*span, edgecolor=_PARTING, alpha=0.3, linewidth=0, label=label if number == 0 else None, **look)
 
 
-def _shade_phases(axes: Sequence[Any], metrics: Sequence[dict[str, Any]]) -> None:
+def shade_phases(axes: Sequence[Any], metrics: Sequence[dict[str, Any]]) -> None:
+    """A colour behind each phase of `metrics` in all axes over millions of tokens; its name in the first."""
     start = 0.0
     for number, (phase, records) in enumerate(groupby(metrics, key=lambda record: record["phase"])):
         end = list(records)[-1]["tokens"] / _MILLION
@@ -94,7 +95,8 @@ def _shade_phases(axes: Sequence[Any], metrics: Sequence[dict[str, Any]]) -> Non
         start = end
 
 
-def _svg(figure: Figure, title: str) -> str:
+def svg_of(figure: Figure, title: str) -> str:
+    """The figure as an <svg> element; the same figure gives the same bytes."""
     for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(False)
     buffer = io.StringIO()
