@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
+from megatron_snow.checkpoint import CheckpointStore
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.explain import before_running, is_explaining
-from megatron_snow.common.records import read_json, read_json_lines
+from megatron_snow.common.records import read_json, read_json_lines, write_json
 from megatron_snow.config import Phase, benchmark_label
 from megatron_snow.recipe.context import Run
 from megatron_snow.recipe.ranks import run_ranks
@@ -57,11 +59,20 @@ def evaluate(run: Run, *, benchmark: str) -> str:
 
     output = run.workspace.evaluation / f"{benchmark_label(benchmark)}.json"
     settings = run.recipe.evaluation
+    _take_downstream(run, output)
     score(run.workspace.huggingface, benchmark, output, max_new_tokens=settings.max_new_tokens, timeout_seconds=settings.timeout_seconds)
     result = read_json(output)
     if result["status"] != "done":
         return f"not run: {result['reason']}"
     return f"pass@1 {100 * result['pass_at_1']:.1f} % ({result['passed']} of {result['problems']})"
+
+
+def _take_downstream(run: Run, output: Path) -> None:
+    """What training left of the last checkpoint, as a first guess: `evaluate` keeps it where model, problems and settings are the same."""
+    newest = CheckpointStore(run.workspace.checkpoints, keep=1).newest()
+    known = run.workspace.downstream(newest.step) / output.name if newest else output
+    if known.is_file() and not output.is_file() and not is_explaining():
+        write_json(output, read_json(known))
 
 
 def report(run: Run) -> str:
