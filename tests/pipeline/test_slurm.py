@@ -16,10 +16,7 @@ import pytest
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.pipeline import RECORD, Execution, run_stage, tasks_by_shard
-
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-from slurm_cluster import slurm_cluster, why_not  # noqa: E402
+from tests.slurm_cluster import slurm_cluster, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 Content = Callable[[Path], dict[str, str]]

@@ -1,4 +1,4 @@
-"""A real Slurm on this machine's loopback: a controller and a node, without installing anything and without other users' rights.
+"""A real Slurm on this machine's loopback: a controller and its nodes, without installing anything and without other users' rights.
 
 The binaries come from the PATH, or from Debian's packages unpacked into ~/.cache/megatron_snow/slurm:
 
@@ -25,12 +25,11 @@ CONFIGURATION = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
-SlurmdPort={node_port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/none
 CredType=cred/none
-AuthInfo=cred_expire=120
+AuthInfo=cred_expire={requeue_seconds}
 CryptoType=crypto/none
 MpiDefault=none
 ProctrackType=proctrack/pgid
@@ -42,20 +41,20 @@ JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 PluginDir={plugins}
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 MaxArraySize=8
 KillWait=5
 MinJobAge=10
 InactiveLimit=0
 ReturnToService=2
 SchedulerParameters=sched_min_interval=100000,sched_interval=1
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory=1000 State=UNKNOWN
-PartitionName=cpu Nodes={host} Default=YES MaxTime=INFINITE State=UP
+PartitionName=cpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
+NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cores} RealMemory=1000 State=UNKNOWN\n"
 
 
 def why_not() -> str:
@@ -77,29 +76,30 @@ def _plugins() -> Path:
 
 
 @contextmanager
-def slurm_cluster(folder: Path) -> Iterator[dict[str, str]]:
-    """Start Slurm below `folder`; yields the environment in which sbatch, squeue and scancel reach it."""
-    for name in ("state", "spool"):
-        (folder / name).mkdir(parents=True)
+def slurm_cluster(folder: Path, nodes: int = 1, requeue_seconds: int = 120) -> Iterator[dict[str, str]]:
+    """Start Slurm below `folder`; yields the environment in which sbatch, squeue and scancel reach it.
+
+    Each of the nodes is this machine. requeue_seconds: how long a requeued job waits, Slurm's `cred_expire`.
+    """
     host = socket.gethostname().partition(".")[0]
-    text = CONFIGURATION.format(
-        host=host, folder=folder, plugins=_plugins(), controller_port=_port(), node_port=_port(), cores=os.cpu_count()
-    )  # fmt: skip
+    names = [host] if nodes == 1 else [f"{host}-{number}" for number in range(nodes)]
+    (folder / "state").mkdir(parents=True)
+    for name in names:
+        (folder / f"spool-{name}").mkdir()
+    text = CONFIGURATION.format(host=host, folder=folder, plugins=_plugins(), controller_port=_port(), requeue_seconds=requeue_seconds)
+    text += "".join(NODE.format(name=name, host=host, port=_port(), cores=os.cpu_count()) for name in names)
     (folder / "slurm.conf").write_text(text)
-    stepd = _binary("slurmstepd")
-    libraries = f"{_plugins()}:{_plugins().parent}"
     environment = os.environ | {
         "SLURM_CONF": str(folder / "slurm.conf"),
-        "LD_LIBRARY_PATH": libraries,
+        "LD_LIBRARY_PATH": f"{_plugins()}:{_plugins().parent}",
         "PATH": f"{UNPACKED}/usr/bin:{UNPACKED}/usr/sbin:{os.environ['PATH']}",
     }
-    controller = [_binary("slurmctld"), "-D", "-c", "-f", str(folder / "slurm.conf")]
-    node = [_binary("slurmd"), "-D", "-f", str(folder / "slurm.conf"), "-N", host, "-d", stepd]
-    started = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for command in (controller, node)
-    ]
+    configured = ["-f", str(folder / "slurm.conf")]
+    commands = [[_binary("slurmctld"), "-D", "-c", *configured]]
+    commands += [[_binary("slurmd"), "-D", *configured, "-N", name, "-d", _binary("slurmstepd")] for name in names]
+    started = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for command in commands]
     try:
-        _wait_for_node(environment, folder)
+        _wait_for_nodes(environment, folder)
         yield environment
     finally:
         subprocess.run(["scancel", "--user", "root"], env=environment, check=False, capture_output=True)
@@ -110,7 +110,7 @@ def slurm_cluster(folder: Path) -> Iterator[dict[str, str]]:
             process.kill()
 
 
-def _wait_for_node(environment: dict[str, str], folder: Path) -> None:
+def _wait_for_nodes(environment: dict[str, str], folder: Path) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         answer = subprocess.run(["sinfo", "--noheader", "--format", "%t"], env=environment, capture_output=True, text=True, check=False)
