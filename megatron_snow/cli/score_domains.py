@@ -16,6 +16,7 @@ import os
 from megatron_snow.cli.arguments import add_recipe_arguments, recipe_of
 from megatron_snow.common.errors import UserError
 from megatron_snow.config import check_recipe
+from megatron_snow.training.speaking import fall_silent, speaks_for_machine
 
 HELP = "score checkpoints on languages, sources, roles, documentation and texts given by path"
 
@@ -32,7 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Score and print; each rank runs this."""
+    """Score and print; each rank runs this, one speaks."""
+    try:
+        _run(args)
+    except UserError:
+        if speaks_for_machine():
+            raise
+        fall_silent()
+
+
+def _run(args: argparse.Namespace) -> None:
     from megatron_snow.checkpoint import CheckpointStore
     from megatron_snow.report.domains import markdown
     from megatron_snow.training.held_out_scores import score_checkpoints, steps_to_score, with_domains

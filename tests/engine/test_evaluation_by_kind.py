@@ -40,11 +40,11 @@ def test_each_kind_is_what_an_evaluation_of_it_alone_gives(one_process):
 
 @pytest.mark.parametrize(
     "layout",
-    [{"processes": 2}, {"processes": 2, "tensor": 2}, {"processes": 2, "pipeline": 2}, {"processes": 2, "context": 2}],
-    ids=["dp2", "tp2", "pp2", "cp2"],
+    [{}, {"tensor": 2}, {"pipeline": 2}, {"pipeline": 2, "virtual_pipeline": 2}, {"context": 2}],
+    ids=["dp2", "tp2", "pp2", "pp2-vpp2", "cp2"],
 )
 def test_every_layout_agrees(workers, tiny_recipe, one_process, layout):
-    for found, alone, _ in workers.run(2, by_kind, tiny_recipe(**layout)):
+    for found, alone, _ in workers.run(2, by_kind, tiny_recipe(processes=2, **layout)):
         assert [count for _, count in found] == [count for _, count in one_process[0]]
         assert [loss for loss, _ in found] == pytest.approx([loss for loss, _ in one_process[0]], rel=2e-6)
         assert [loss for loss, _ in alone] == pytest.approx([loss for loss, _ in found], rel=1e-6)

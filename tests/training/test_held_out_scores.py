@@ -6,6 +6,8 @@ import contextlib
 import io
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -133,6 +135,16 @@ def test_two_processes_and_a_new_domain(finished: Finished, workers: Any) -> Non
     assert found["domains"]["text"].pop("guide")["tokens"] > 100
     assert found["losses"] == pytest.approx(known["losses"], rel=1e-5)
     assert found["domains"]["text"]["prose"] == pytest.approx(known["domains"]["text"]["prose"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_torchrun_scores_in_the_recipes_layout(finished: Finished) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, "-m", "megatron_snow", "score-domains"]
+    options = finished.options("parallel.processes=2", "parallel.pipeline=2", "--json")
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=200, check=True)
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert [line["losses"] for line in found] == [pytest.approx(line["losses"], rel=1e-5) for line in lines(finished)]
 
 
 def test_the_test_split_and_the_table(finished: Finished, workers: Any) -> None:
