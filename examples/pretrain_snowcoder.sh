@@ -7,9 +7,12 @@
 #
 #   --recipe FILE        what to train; examples/recipes/tiny_cpu.yaml is the one for a laptop
 #   --set key=value ...  change keys of the recipe: --set training.save_interval=10 seed=7
-#   --output DIR         where metrics.jsonl, held_out.jsonl and checkpoints/ go (default: the recipe's workspace);
+#   --output DIR         where metrics.jsonl, held_out.jsonl, tensorboard/ and checkpoints/ go (default: the recipe's workspace);
 #                        datasets are read there too, or, where it has none, in the recipe's workspace
 #   --until-phase NAME   stop at the end of this phase
+#   --profile A-B        a trace of steps A to B by torch's profiler, a rank, into DIR/profile/
+#   --memory-snapshot A-B  what these steps allocate on each GPU, into DIR/profile/
+#   --wandb PROJECT      send the metrics to Weights & Biases too (without it nothing leaves this machine)
 #   --check              check recipe and data and exit
 #   --help               print this
 #
