@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from megatron_snow.common.records import read_json, read_json_lines
 from megatron_snow.config import Downstream, Workspace, load_recipe
 from megatron_snow.training import Plan, Run
+from megatron_snow.training.divergence import DivergenceWatch
 from megatron_snow.training.downstream import DownstreamEvaluation, undone
 from megatron_snow.training.loop import StepDone
 
@@ -135,6 +137,37 @@ def test_retention_spares_what_is_evaluated(make: Make) -> None:
     training.steps(8)
     training.steps(8)
     assert training.run.store.steps() == [5, 6, 8]
+
+
+def test_where_loss_and_score_part_a_line_says_so(make: Make, capfd: pytest.CaptureFixture[str]) -> None:
+    """The score is the step in percent: it rises."""
+    training = make(SCORE)
+    held_out = training.run.workspace.held_out_metrics
+    held_out.write_text("".join(json.dumps({"step": n, "losses": {"C": loss}}) + "\n" for n, loss in ((2, 3.0), (4, 3.5), (5, 3.25))))
+    for number in (2, 4, 5):
+        training.steps(number)
+        training.poll_until(lambda number=number: (number, "done") in training.statuses())
+    told = [line for line in capfd.readouterr().out.splitlines() if line.startswith("DIVERGENCE")]
+    loss, score = "held-out loss rose by 0.5000", "humaneval pass@1 rose by 2.0 points (within chance for so few problems)"
+    assert told == [f"DIVERGENCE: steps 2 to 4: {loss}, {score}"]
+
+
+def test_a_training_loss_that_rises_is_told_once_also_after_a_resume(make: Make, capfd: pytest.CaptureFixture[str]) -> None:
+    run = make(SCORE).run
+    step = run.plan.step(1)
+
+    def watch(losses: list[float]) -> list[str]:
+        watching = DivergenceWatch(run.workspace.metrics)
+        for loss in losses:
+            watching.on_step(StepDone(step, loss, 1.0, 0.1, 0.0, False))
+        return capfd.readouterr().err.splitlines()
+
+    assert watch([3.0, 3.01] * 40) == []
+    (told,) = watch([3.0, 3.01] * 40 + [4.0] * 20)
+    assert told.startswith("DIVERGENCE: step 1: the training loss rises: median of 9 steps 4.000, of the 64 before 3.005")
+    before = [{"step": 1, "tokens": 128, "phase": step.phase.name, "loss": loss} for loss in [3.0, 3.01] * 40]
+    run.workspace.metrics.write_text("".join(json.dumps(line) + "\n" for line in before))
+    assert watch([4.0] * 20) == [told]
 
 
 @pytest.mark.parametrize(
