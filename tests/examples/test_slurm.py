@@ -40,7 +40,8 @@ class Runs:
 
     def give(self, command: list[str], *options: str) -> list[str]:
         """The numbers of the jobs that a command gives to Slurm."""
-        given = subprocess.run([*command, *options], cwd=ROOT, env=self.environment, check=True, capture_output=True, text=True)
+        given = subprocess.run([*command, *options], cwd=ROOT, env=self.environment, check=False, capture_output=True, text=True)
+        assert given.returncode == 0, given.stderr
         return given.stdout.split()
 
     def sbatch(self, *options: str, changes: tuple[str, ...] = ()) -> str:
