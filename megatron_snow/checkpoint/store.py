@@ -55,8 +55,11 @@ def read_checkpoint(path: Path, *, weights: bool = True) -> Checkpoint:
     if not path.is_dir():
         raise UserError(f"{path}: no such checkpoint; it is a folder like step-00000128, made by `megatron-snow pretrain`")
     verify(path, weights=weights)
-    state = yaml.safe_load((path / STATE).read_text(encoding="utf-8"))
-    return Checkpoint(path, int(state["step"]), state)
+    try:
+        state = yaml.safe_load((path / STATE).read_text(encoding="utf-8"))
+        return Checkpoint(path, int(state["step"]), state)
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError, FileNotFoundError) as error:  # sealed, but not by `save`
+        raise DamagedCheckpoint(f"{path / STATE}: not the state of a checkpoint: {' '.join(str(error).split())[:200]}") from error
 
 
 class CheckpointStore:

@@ -17,7 +17,7 @@ from megatron_snow.config import Model
 from megatron_snow.config.weights import VOCABULARY_WEIGHTS, padded_vocab_size, weight_shapes
 from megatron_snow.engine.common_state import CommonState, read_common
 from megatron_snow.engine.sharded import STATE_PREFIX
-from megatron_snow.engine.storage import MetadataReader
+from megatron_snow.engine.storage import MetadataReader, readable
 from megatron_snow.engine.streaming import write_tensors
 
 
@@ -29,7 +29,7 @@ def read_model(folder: Path) -> dict[str, Tensor]:
         for name, entry in reader.read_metadata().state_dict_metadata.items()
         if isinstance(entry, TensorStorageMetadata) and not name.startswith(STATE_PREFIX)
     }
-    with warnings.catch_warnings():
+    with readable(folder), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # torch on reading without a process group, which is meant
         torch_checkpoint.load(tensors, storage_reader=reader, no_dist=True)
     return {name: tensor[:vocab_size].clone() if name in VOCABULARY_WEIGHTS else tensor for name, tensor in tensors.items()}

@@ -7,11 +7,13 @@ and refuses every other name; the tensors beside it are read with `weights_only`
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint import CheckpointException, FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
 
 from megatron_snow.common.errors import UserError
@@ -42,6 +44,17 @@ class _MetadataUnpickler(pickle.Unpickler):
         if name in _ALLOWED.get(module, ()):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"it names {module}.{name}, which has no place in the metadata of tensors")
+
+
+@contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """What torch raises on reading tensors that are damaged, or no tensors at all, as a UserError that names the folder."""
+    try:
+        yield
+    except CheckpointException as error:
+        causes = [failure for failure, _trace in error.failures.values()]
+        told = " ".join(str(causes[0] if causes else error).split())[:80]  # what follows is torch's advice to load it all the same
+        raise UserError(f"{folder}: its tensors cannot be read: {told}; take a checkpoint from a source that you trust") from error
 
 
 class MetadataReader(FileSystemReader):

@@ -14,7 +14,7 @@ from torch.distributed.checkpoint.metadata import MetadataIndex, TensorStorageMe
 
 from megatron_snow.engine.common_state import COMMON_FILE, CommonState, read_common
 from megatron_snow.engine.sharded import STATE_PREFIX
-from megatron_snow.engine.storage import MetadataReader, PlainWriter
+from megatron_snow.engine.storage import MetadataReader, PlainWriter, readable
 
 _MASTER = STATE_PREFIX + "fp32_param."
 
@@ -25,7 +25,7 @@ class TensorReader:
     def __init__(self, folder: Path) -> None:
         """UserError naming the file where the folder holds no checkpoint that can be trusted."""
         self.common = read_common(folder)
-        self._reader = MetadataReader(folder)
+        self._folder, self._reader = folder, MetadataReader(folder)
         entries = self._reader.read_metadata().state_dict_metadata
         self._entries = {name: entry for name, entry in entries.items() if isinstance(entry, TensorStorageMetadata)}
 
@@ -42,7 +42,7 @@ class TensorReader:
         """A weight in fp32: the optimizer's master where the checkpoint has one, which bf16 weights are a rounding of."""
         name = _MASTER + weight if _MASTER + weight in self._entries else weight
         tensor = torch.empty(self._entries[name].size, dtype=self._entries[name].properties.dtype)
-        with warnings.catch_warnings():
+        with readable(self._folder), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torch on reading without a process group, which is meant
             torch_checkpoint.load({name: tensor}, storage_reader=self._reader, no_dist=True)
         return tensor.float()
@@ -56,9 +56,12 @@ def write_tensors(folder: Path, weights: Mapping[str, Tensor], make: Callable[[s
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(common.as_dict(), folder / COMMON_FILE)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        torch_checkpoint.save(dict(weights), storage_writer=PlainWriter(folder), planner=_LazyPlanner(make), no_dist=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            torch_checkpoint.save(dict(weights), storage_writer=PlainWriter(folder), planner=_LazyPlanner(make), no_dist=True)
+    except torch_checkpoint.CheckpointException as error:  # a full disk, or what `make` raised
+        raise next((failure for failure, _trace in error.failures.values()), error) from error
     save_config(CheckpointingConfig("torch_dist", 1), str(folder))
 
 
