@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from megatron_snow.checkpoint import Checkpoint
 from megatron_snow.common.locks import FolderLock
 from megatron_snow.config import Recipe, Workspace, save_recipe
@@ -24,6 +26,8 @@ from megatron_snow.training.saving import CheckpointSaver
 from megatron_snow.training.telemetry import Figures
 from megatron_snow.training.telemetry_options import Monitoring
 from megatron_snow.training.tracking import open_trackers
+from megatron_snow.training.uploading import CheckpointCopier
+from megatron_snow.training.verifying import MeanwhileVerification
 
 
 def pretrain(recipe: Recipe, workspace: Workspace, *, until_phase: str | None = None) -> int:
@@ -71,7 +75,7 @@ def _train(run: Run, engine: Engine, monitoring: Monitoring) -> int:
 
 
 def _newest_whole(run: Run) -> Checkpoint | None:
-    checkpoint = run.store.latest()
+    checkpoint = run.store.latest(weights=run.recipe.training.verify_checkpoints == "before")
     if checkpoint is not None:
         check_unchanged(run.recipe, checkpoint, run.data, run.tokenizer_model)
     return checkpoint
@@ -82,22 +86,32 @@ def _callbacks(run: Run, engine: Engine, steps: range, checkpoint: Checkpoint | 
     known_data = checkpoint.state.get("data", {}) if checkpoint else {}
     figures = Figures.of(engine, run.recipe)
     looking = profiling(engine, run, steps, monitoring)
+    training = run.recipe.training
+    late = checkpoint if training.verify_checkpoints == "meanwhile" else None
+    verification = [MeanwhileVerification(engine, late, training)] if late else []
     if not engine.is_main:
-        return [HeldOutEvaluation(engine, run, None), CheckpointSaver(engine, run, [], known_data), *looking]
+        return [HeldOutEvaluation(engine, run, None), *verification, CheckpointSaver(engine, run, [], known_data), *looking]
     print(figures.peak, flush=True)
     write_environment(run.workspace.root, engine, figures.peak)
     done = steps.start - 1
     trackers = open_trackers(run, done, monitoring.wandb)
     metrics, held_out = (StepLog(path, done, trackers) for path in (run.workspace.metrics, run.workspace.held_out_metrics))
     downstream = [DownstreamEvaluation(run, done, trackers)] if run.recipe.evaluation.downstream.enabled else []
-    in_use = downstream[0].steps_in_use if downstream else lambda: set()
+    copies = [CheckpointCopier(run.store, training)] if training.checkpoint_copy else []
     return [
         MetricsWriter(metrics, figures),
         DivergenceWatch(run.workspace.metrics),
         ProgressBar(run.plan, run.last_step, figures),
         HeldOutEvaluation(engine, run, held_out),
-        CheckpointSaver(engine, run, [metrics, held_out], known_data, in_use),
+        *verification,
+        CheckpointSaver(engine, run, [metrics, held_out], known_data, _in_use(*downstream, *copies)),
+        *copies,
         *downstream,
         *trackers,
         *looking,
     ]
+
+
+def _in_use(*readers: DownstreamEvaluation | CheckpointCopier) -> Callable[[], set[int]]:
+    """The steps of the checkpoints that somebody reads."""
+    return lambda: set[int]().union(*(reader.steps_in_use() for reader in readers))
