@@ -15,7 +15,9 @@ import psutil
 from megatron_snow import sandbox
 from megatron_snow.checkpoint import CheckpointStore
 from megatron_snow.common.records import read_json, read_json_lines
-from megatron_snow.config import Workspace
+from megatron_snow.config import Workspace, load_recipe
+from megatron_snow.recipe.context import Run as RecipeRun
+from megatron_snow.recipe.model_steps import convert, evaluate
 from megatron_snow.tasks import load_benchmark
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -32,12 +34,17 @@ def test_interrupted_while_it_waits_then_evaluated_by_the_next_start(tiny_run, t
     output, benchmark = tmp_path / "run", tmp_path / "three.jsonl"
     problems = load_benchmark("humaneval")[:3]
     benchmark.write_text("".join(json.dumps(vars(problem)) + "\n" for problem in problems))
+    (tmp_path / "two").mkdir()
+    two = tmp_path / "two" / "three.jsonl"
+    two.write_text("".join(json.dumps(vars(problem)) + "\n" for problem in problems[:2]))
 
-    sleeping = command(tiny_run.recipe, output, benchmark, f"evaluation.downstream.commands=[{SLEEP}]")
+    sleeping = command(tiny_run.recipe, output, benchmark, "evaluation.downstream.every=4", f"evaluation.downstream.commands=[{SLEEP}]")
     with subprocess.Popen(sleeping, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            told = "".join(itertools.takewhile(lambda line: "waiting for the evaluation of step 5 on three" not in line, process.stdout))
+            told = "".join(
+                itertools.takewhile(lambda line: "waiting for the evaluation of step 4 on three, step 5" not in line, process.stdout)
+            )
             assert process.poll() is None, told
             children = psutil.Process(process.pid).children(recursive=True)
             assert len(children) == 1
@@ -47,9 +54,10 @@ def test_interrupted_while_it_waits_then_evaluated_by_the_next_start(tiny_run, t
             process.kill()
     assert process.returncode == 0
     assert "done: step 5 of 8" in rest
-    assert "evaluation of step 5 on three: not done; the same command again does it" in errors
+    assert "evaluation of step 4 on three, step 5 on three: not done; the same command again does it" in errors
     assert psutil.wait_procs(children, timeout=10)[1] == []
     assert list(read_json_lines(output / "downstream.jsonl")) == []
+    assert [line["step"] for line in read_json_lines(output / "held_out.jsonl")] == [4, 5]
 
     result = subprocess.run(
         command(tiny_run.recipe, output, benchmark, "evaluation.downstream.limit=2"),
@@ -64,3 +72,13 @@ def test_interrupted_while_it_waits_then_evaluated_by_the_next_start(tiny_run, t
     assert read_json(workspace.downstream(5) / "three.json")["problems"] == 2
     assert not (workspace.downstream(5) / "huggingface").exists()
     assert CheckpointStore(workspace.checkpoints, 2).steps() == [4, 5]
+    if usable:
+        assert_taken_by_the_recipes_end(workspace, two)
+
+
+def assert_taken_by_the_recipes_end(workspace: Workspace, benchmark: Path) -> None:
+    """The score of the same weights and problems is not taken twice: seconds and all are those of before."""
+    run = RecipeRun(load_recipe(workspace.root / "recipe.yaml"), workspace, workspace.root / "recipe.yaml")
+    convert(run)
+    assert evaluate(run, benchmark=str(benchmark)).endswith("of 2)")
+    assert read_json(workspace.evaluation / "three.json") == read_json(workspace.downstream(5) / "three.json")
