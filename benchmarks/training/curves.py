@@ -1,8 +1,9 @@
-"""One recipe trained in several layouts, drawn as one picture with its data.
+"""A run, or one recipe trained in several layouts, drawn as one picture with its data.
 
-    python -m benchmarks.training.curves dp2=runs/curves_cpu tp2=runs/curves_tp2 pp2=runs/curves_pp2
+    python -m benchmarks.training.curves phases dp2=runs/curves_cpu
+    python -m benchmarks.training.curves layouts dp2=runs/curves_dp2 tp2=runs/curves_tp2 pp2=runs/curves_pp2
 
-writes docs/training_run/curves.svg and losses.csv (a row a step: tokens, phase, rate, each layout's loss) and prints how
+writes docs/training_run/NAME.svg and NAME.csv (a row a step: tokens, phase, rate, each layout's loss) and prints how
 far each layout's losses are from the first one's.
 """
 
@@ -55,23 +56,25 @@ def write_data(runs: Mapping[str, Lines], path: Path) -> None:
 
 
 def draw(runs: Mapping[str, Lines]) -> Figure:
-    """Loss, each layout's difference to the first one's, and learning rate over tokens."""
-    figure = Figure(figsize=(9, 6.5), layout="constrained")
-    loss, difference, rate = axes = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1.3, 1.3))
+    """Loss, each other layout's difference to the first one's, and learning rate over tokens."""
     first, *others = runs
+    heights = (3, *[1.3] * bool(others), 1.3)
+    figure = Figure(figsize=(9, 1 + sum(heights)), layout="constrained")
+    loss, *middle, rate = axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     tokens = [line["tokens"] / _MILLION for line in runs[first]]
     shade_phases(axes, runs[first])
     for (name, lines), colour in zip(runs.items(), _COLOURS):
         loss.plot(tokens, [line["loss"] for line in lines], color=colour, linewidth=1, label=name, alpha=0.8)
-        if name in others:
-            difference.plot(tokens, differences(lines, runs[first]), color=colour, linewidth=0.8, label=f"{name} - {first}")
+        for axis in middle if name != first else ():
+            axis.plot(tokens, differences(lines, runs[first]), color=colour, linewidth=0.8, label=f"{name} - {first}")
     rate.plot(tokens, [line["lr"] for line in runs[first]], color=_COLOURS[0], linewidth=1)
-    for axis, label in zip(axes, ("loss (nats a token)", "difference", "learning rate")):
-        axis.set_ylabel(label)
-    loss.legend(frameon=False)
-    if others:
-        difference.legend(frameon=False, fontsize=8)
+    loss.set_ylabel("loss (nats a token)")
+    rate.set_ylabel("learning rate")
     rate.set_xlabel("tokens (millions)")
+    for axis in middle:
+        axis.set_ylabel("difference")
+    for axis in (loss, *middle):
+        axis.legend(frameon=False, fontsize=8)
     return figure
 
 
@@ -80,11 +83,11 @@ def differences(lines: Lines, first: Lines) -> list[float]:
     return [line["loss"] - other["loss"] for line, other in zip(lines, first)]
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(picture: str, arguments: Sequence[str]) -> None:
     runs = read_runs(arguments)
     OUTPUT.mkdir(exist_ok=True)
-    write_data(runs, OUTPUT / "losses.csv")
-    with atomic_file(OUTPUT / "curves.svg") as file:
+    write_data(runs, OUTPUT / f"{picture}.csv")
+    with atomic_file(OUTPUT / f"{picture}.svg") as file:
         file.write(svg_of(draw(runs), "Loss of each layout and learning rate over tokens"))
     first = next(iter(runs.values()))
     for name, lines in runs.items():
@@ -93,6 +96,6 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    if not sys.argv[1:]:
+    if not sys.argv[2:]:
         sys.exit(__doc__)
-    main(sys.argv[1:])
+    main(sys.argv[1], sys.argv[2:])
