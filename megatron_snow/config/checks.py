@@ -76,7 +76,7 @@ def _check_saving(training: Training) -> Iterator[Problem]:
         told = f"{every} is no multiple of training.save_interval {interval}: nothing is saved there"
         yield "training.keep_every", f"{told}; take {-(-every // interval) * interval}"
     if training.checkpoint_copy and "://" not in training.checkpoint_copy:
-        yield "training.checkpoint_copy", f"{training.checkpoint_copy!r} is no URL; take file:///path for a folder, s3://bucket/run, gs://..."
+        yield "training.checkpoint_copy", f"{training.checkpoint_copy!r} is no URL; take file:///path, s3://bucket/run, ..."
 
 
 # Section and key -> the least value that means something.
