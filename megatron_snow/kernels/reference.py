@@ -82,3 +82,17 @@ def adamw_(params: list[Tensor], grads: list[Tensor], means: list[Tensor], squar
         square.mul_(betas[1]).addcmul_(grad, grad, value=1 - betas[1])
         denominator = (square / (1 - betas[1] ** step)).sqrt_().add_(eps)
         param.mul_(1 - lr * weight_decay).addcdiv_(mean, denominator, value=-lr / (1 - betas[0] ** step))
+
+
+def adamw_flat_(param: Tensor, grad: Tensor, mean: Tensor, square: Tensor, copy: Tensor | None, scale: Tensor, *, step: int, lr: float,
+                betas: tuple[float, float], eps: float, weight_decay: float) -> None:  # fmt: skip
+    """`adamw_` of flat buffers with the gradient times `scale`, a scalar tensor; `copy`, if any, gets the parameter rounded."""
+    scaled = widen(grad) * scale
+    adamw_([param], [scaled], [mean], [square], step=step, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+    if copy is not None:
+        copy.copy_(param)
+
+
+def sum_of_squares(x: Tensor) -> Tensor:
+    """Σ x² in at least fp32; the gradient norm is the root of the sum of it over parameters and ranks."""
+    return widen(x).square().sum()

@@ -24,7 +24,7 @@ from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
-from megatron_snow.kernels.triton_ops import cross_entropy, rms_norm, rope, swiglu
+from megatron_snow.kernels.triton_ops import cross_entropy, optimizer, rms_norm, rope, swiglu
 
 RECORD = Path(__file__).with_name("resources.json")
 TOKENS, HIDDEN, FEED_FORWARD, HEADS, HEAD_SIZE, VOCABULARY = 8192, 2048, 5632, 16, 128, 65536
@@ -64,6 +64,10 @@ def launches(dtype: torch.dtype) -> Iterator[tuple[str, Callable[[], None]]]:
     yield "swiglu backward", lambda: swiglu.backward(half, wide, wide)
     yield "rope of q and k", lambda: rope.rotate(q, k, q, k, table, table, False)
     yield "rope backward", lambda: rope.rotate(q, None, q, None, table, table, True)
+    flat, copy, scale = meta(1 << 27, dtype=torch.float32), meta(1 << 27, dtype=dtype), meta(dtype=torch.float32)
+    adamw = {"step": 2, "lr": 1e-3, "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1}
+    yield "adamw_flat_", lambda: optimizer.adamw(flat, flat, flat, flat, copy, scale, **adamw)
+    yield "sum_of_squares", lambda: optimizer.sum_of_squares(copy, meta(528, dtype=torch.float32))
     yield "cross_entropy", lambda: cross_entropy.forward(logits, targets, 0, VOCABULARY, numbers, numbers, numbers)
     yield "cross_entropy backward", lambda: cross_entropy.backward(logits, targets, 0, VOCABULARY, numbers, numbers, numbers)
 

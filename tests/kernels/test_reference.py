@@ -79,6 +79,24 @@ def test_adamw_is_torchs():
         torch.testing.assert_close(param, parameter.detach())
 
 
+def test_adamw_of_flat_buffers_scales_and_copies():
+    state = [random(5, seed=seed).detach().abs() for seed in range(4)]
+    expected, copy = [x.clone() for x in state], torch.zeros(5, dtype=torch.bfloat16)
+    settings = {"step": 3, "lr": 0.1, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.1}
+    reference.adamw_flat_(*state, copy, torch.tensor(0.5), **settings)
+    param, grad, mean, square = expected
+    reference.adamw_([param], [grad / 2], [mean], [square], **settings)
+    torch.testing.assert_close(state[0], param)
+    assert torch.equal(copy, state[0].bfloat16())
+
+
+def test_the_residual_is_rounded_before_it_is_normed():
+    x, residual, weight = (random(3, 8, seed=1).bfloat16(), random(3, 8, seed=2).bfloat16(), random(8, seed=3).float())
+    y, h = reference.add_rms_norm(x, residual, weight, 1e-5)
+    assert torch.equal(h, x + residual)
+    assert torch.equal(y, reference.rms_norm(x + residual, weight, 1e-5))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_narrow_types_are_rounded_once(dtype):
     """The error against float64 is that of rounding the exact result."""

@@ -43,7 +43,8 @@ def test_an_unknown_name_is_refused(registry, monkeypatch):
 
 def test_every_op_is_explained():
     assert {choice.op for choice in REGISTRY.explain()} == {
-        "rms_norm", "add_rms_norm", "swiglu", "rope", "rope_", "attention", "document_attention", "adamw_", "vocab_parallel_cross_entropy"
+        "rms_norm", "add_rms_norm", "swiglu", "rope", "rope_", "attention", "document_attention", "adamw_", "adamw_flat_",
+        "sum_of_squares", "vocab_parallel_cross_entropy",
     }  # fmt: skip
     assert all(choice.reason for choice in REGISTRY.explain())
 

@@ -15,8 +15,11 @@ from megatron_snow.kernels.triton_ops import rope as rotary
 from megatron_snow.kernels.triton_ops import swiglu as gated
 from megatron_snow.kernels.triton_ops.inputs import as_rows, check, check_size, side_by_side
 from megatron_snow.kernels.triton_ops.loss import vocab_parallel_cross_entropy
+from megatron_snow.kernels.triton_ops.update import adamw_flat_, sum_of_squares
 
-__all__ = ["add_rms_norm", "rms_norm", "rope", "rope_", "swiglu", "vocab_parallel_cross_entropy"]
+__all__ = [
+    "adamw_flat_", "add_rms_norm", "rms_norm", "rope", "rope_", "sum_of_squares", "swiglu", "vocab_parallel_cross_entropy",
+]  # fmt: skip
 
 
 def _norm_forward(x: Tensor, residual: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:

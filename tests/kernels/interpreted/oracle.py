@@ -89,9 +89,9 @@ def rounding_floor(exact: Tensor, dtype: torch.dtype) -> float:
     return max(error(exact.to(dtype), exact), SMALLEST_FLOOR)
 
 
-def within_floor(name: str, found: Tensor, exact: Tensor) -> None:
-    """For elementwise ops and norms: 1.25 times the rounding floor."""
-    bound = 1.25 * rounding_floor(exact, found.dtype)
+def within_floor(name: str, found: Tensor, exact: Tensor, plain: Tensor | None = None) -> None:
+    """For elementwise ops and norms: 1.25 times the rounding floor, or `plain`'s error where the formula itself loses digits in fp32."""
+    bound = 1.25 * max(rounding_floor(exact, found.dtype), 0.0 if plain is None else error(plain, exact))
     demand(error(found, exact) <= bound, f"{name}: error {error(found, exact):.3g} over {bound:.3g}")
 
 

@@ -28,6 +28,8 @@ ARGUMENTS = {
     "swiglu_backward": (random(3, 4, gradient=False), random(3, 8, gradient=False)),
     "rope": (random(3, 2, 2, 8), *tables(3, 8), False),
     "rope_": (random(3, 2, 2, 8, gradient=False), random(3, 2, 1, 8, gradient=False), *tables(3, 8)),
+    "adamw_flat_": (*(torch.rand(9) for _ in range(4)), torch.zeros(9).half(), torch.tensor(0.5), 3, 0.1, 0.9, 0.95, 1e-8, 0.1),
+    "sum_of_squares": (random(9, gradient=False),),
     "cross_entropy_parts": (random(3, 9, gradient=False), TARGETS, 0, 7),
     "cross_entropy_gradient_": (random(3, 9, gradient=False), TARGETS, 0, 7, *(torch.rand(3) + 1 for _ in range(3))),
 }
@@ -88,6 +90,7 @@ def test_torch_compile_keeps_one_graph():
         torch.testing.assert_close(found, other)
 
 
+NUMBERS = (1, 0.1, 0.9, 0.95, 1e-8, 0.1)
 STRIDED = torch.zeros(3, 2, 8, 2).transpose(2, 3)
 BAD = [
     (lambda: ops.rms_norm(torch.zeros(2, 4, dtype=torch.float64), torch.ones(4), 1e-5), "x: dtype torch.float64; accepted: torch.float32"),
@@ -99,6 +102,17 @@ BAD = [
     (lambda: ops.rope(torch.zeros(3, 2, 1, 7), *tables(3, 8)), r"x: shape \(3, 2, 1, 7\); accepted: \[S, B, heads, an even head size\]"),
     (lambda: ops.rope(torch.zeros(3, 2, 1, 8), *tables(4, 8)), r"cos: shape \(4, 8\); accepted: \(3, 8\)"),
     (lambda: ops.rope_(STRIDED, torch.zeros(3, 2, 2, 8), *tables(3, 8)), "q: strides .* accepted: 1 for the last dimension"),
+    (
+        lambda: torch.ops.megatron_snow.adamw_flat_(
+            *(torch.zeros(4) for _ in range(3)), torch.zeros(8)[::2], None, torch.tensor(1.0), *NUMBERS
+        ),
+        r"square: strides \(2,\); accepted: \(1,\)",
+    ),
+    (
+        lambda: torch.ops.megatron_snow.adamw_flat_(*(torch.zeros(4).half() for _ in range(4)), None, torch.tensor(1.0), *NUMBERS),
+        "param: dtype torch.float16; accepted: torch.float32",
+    ),
+    (lambda: ops.sum_of_squares(torch.zeros(4).long()), "x: dtype torch.int64"),
     (lambda: ops.vocab_parallel_cross_entropy(torch.zeros(2, 4), torch.zeros(2), vocab_size=4), "targets: dtype torch.float32"),
     (lambda: ops.vocab_parallel_cross_entropy(torch.zeros(2, 4), torch.zeros(3).long(), vocab_size=4), r"targets: shape \(3,\)"),
 ]

@@ -23,8 +23,9 @@ def prove(module, draw: Draw) -> None:
 
     found = in_any_order(run)
     exact = gradients(reference.swiglu, [gate_up.double()], dy.double())
-    for (name, result), expected in zip(found.items(), exact):
-        within_floor(name, result, expected)
+    plain = gradients(reference.swiglu, [gate_up], dy)
+    within_floor("y", found["y"], exact[0])
+    within_floor("gradient", found["grad"], exact[1], plain[1])  # near gate = -1.28, where silu is lowest, 1 + gate (1 - s) cancels
 
 
 @every_case
