@@ -16,11 +16,13 @@ from megatron.core.transformer.module import MegatronModule
 from torch import Tensor
 
 from megatron_snow.config import Recipe
+from megatron_snow.engine.common_state import CommonState
 from megatron_snow.engine.device import be_deterministic, prepare_device
 from megatron_snow.engine.groups import Groups, build_groups, join_processes, leave_processes
 from megatron_snow.engine.optimizer import build_optimizer
+from megatron_snow.engine.saving import Save, Snapshots
 from megatron_snow.engine.schedules import forward_backward, overlap_gradients, prepare_schedule, run_micro_batches, split_batch
-from megatron_snow.engine.sharded import Whole, load_sharded, save_sharded
+from megatron_snow.engine.sharded import Whole, load_sharded, to_save
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Engine:
             overlap_gradients(self._chunks)
         self._optimizer = build_optimizer(self._chunks, recipe.training.optimizer, self._groups, bf16=recipe.training.precision == "bf16")
         self._whole = Whole(stages, self._optimizer, self._groups)
+        self._snapshots = Snapshots()
 
     def _data_parallel(self, stage: MegatronModule, number: int, overlap: bool) -> DistributedDataParallel:
         prepare_schedule(stage.config, self._device)
@@ -169,9 +172,24 @@ class Engine:
         return [(loss_sum, round(count)) for loss_sum, count in sums.tolist()]
 
     def save(self, folder: Path) -> None:
-        """Write model and optimizer to `folder` (torch_dist), which any layout can load."""
+        """Write model and optimizer to `folder` (torch_dist), which any layout can load. OSError on all ranks where one cannot write."""
+        save = self.begin_save(folder)
+        save.write()
+        save.finish()
+
+    def begin_save(self, folder: Path, *, copy: bool = False) -> Save:
+        """A save of what is there now, each rank's part to be written by `Save.write`; the main rank makes `folder` with its parents.
+
+        copy: write a copy in CPU memory, so that training can go on meanwhile; it is valid until the next such save.
+        """
         self._wait_for_weights()
-        save_sharded(folder, self._whole, self.recipe)
+        if self.is_main:
+            folder.mkdir(parents=True, exist_ok=True)
+        tensors = to_save(self._whole)
+        model, vocab_size = self.recipe.model, self.recipe.tokenizer.vocab_size
+        common = CommonState.of(model, vocab_size, self._optimizer.param_groups[0]["step"])
+        self.barrier()  # the folder is there
+        return Save(folder, self._snapshots.take(tensors) if copy else tensors, common)
 
     def load(self, folder: Path, optimizer: bool = True) -> None:
         """Read what `save` or `write_model` wrote in any layout; without `optimizer` its state is reset."""

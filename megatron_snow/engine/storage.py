@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch.distributed.checkpoint import CheckpointException, FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint import CheckpointException, FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
 
 from megatron_snow.common.errors import UserError
@@ -94,14 +94,3 @@ def _check_paths(metadata: Any, path: Path) -> None:
     for info in metadata.storage_data.values():
         if Path(info.relative_path).name != info.relative_path:
             raise UserError(f"{path}: refused: it points outside its folder, to {info.relative_path}")
-
-
-class PlainWriter(FileSystemWriter):
-    """torch's writer, in this process and its thread; the metadata names neither the folder nor a random identifier."""
-
-    def __init__(self, folder: str | Path) -> None:
-        super().__init__(str(folder), thread_count=1, sync_files=True)
-
-    def storage_meta(self) -> StorageMeta | None:
-        """Nothing: the same weights give the same bytes."""
-        return None

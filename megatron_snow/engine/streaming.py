@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 import torch.distributed.checkpoint as torch_checkpoint
-from megatron.core.dist_checkpointing.core import CheckpointingConfig, save_config
 from torch import Tensor
-from torch.distributed.checkpoint.metadata import MetadataIndex, TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
-from megatron_snow.engine.common_state import COMMON_FILE, CommonState, read_common
+from megatron_snow.engine.common_state import CommonState, read_common
+from megatron_snow.engine.pieces import Pieces
 from megatron_snow.engine.sharded import STATE_PREFIX
-from megatron_snow.engine.storage import MetadataReader, PlainWriter, readable
+from megatron_snow.engine.storage import MetadataReader, readable
+from megatron_snow.engine.writing import write_index, write_part
 
 _MASTER = STATE_PREFIX + "fp32_param."
 
@@ -55,26 +56,11 @@ def write_tensors(folder: Path, weights: Mapping[str, Tensor], make: Callable[[s
     when its turn has come.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    torch.save(common.as_dict(), folder / COMMON_FILE)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            torch_checkpoint.save(dict(weights), storage_writer=PlainWriter(folder), planner=_LazyPlanner(make), no_dist=True)
-    except torch_checkpoint.CheckpointException as error:  # a full disk, or what `make` raised
-        raise next((failure for failure, _trace in error.failures.values()), error) from error
-    save_config(CheckpointingConfig("torch_dist", 1), str(folder))
+    part = write_part(folder, 0, ((name, _checked(name, make(name), planned)) for name, planned in weights.items()))
+    write_index(folder, [part], common)
 
 
-class _LazyPlanner(torch_checkpoint.DefaultSavePlanner):
-    """Plans with shapes and dtypes, and makes each tensor when it is written."""
-
-    def __init__(self, make: Callable[[str], Tensor]) -> None:
-        super().__init__(flatten_state_dict=False)
-        self._make = make
-
-    def lookup_object(self, index: MetadataIndex) -> Tensor:
-        """The tensor to be written, of the planned shape and dtype."""
-        planned: Tensor = super().lookup_object(index)
-        tensor = self._make(index.fqn).to(planned.dtype).contiguous()
-        assert tensor.shape == planned.shape, f"{index.fqn}: {tuple(tensor.shape)} made, {tuple(planned.shape)} planned"
-        return tensor
+def _checked(name: str, made: Tensor, planned: Tensor) -> Pieces:
+    tensor = made.to(planned.dtype).contiguous()
+    assert tensor.shape == planned.shape, f"{name}: {tuple(tensor.shape)} made, {tuple(planned.shape)} planned"
+    return Pieces.of_whole(tensor)

@@ -7,12 +7,14 @@ import pickle
 
 import pytest
 import torch
-import torch.distributed.checkpoint as torch_checkpoint
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.engine import read_model
-from megatron_snow.engine.storage import METADATA_FILE, MetadataReader, PlainWriter
+from megatron_snow.engine.common_state import CommonState
+from megatron_snow.engine.pieces import Pieces
+from megatron_snow.engine.storage import METADATA_FILE, MetadataReader
+from megatron_snow.engine.writing import write_index, write_part
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 
@@ -28,7 +30,9 @@ class Hostile:
 
 
 def save_tensor(folder):
-    torch_checkpoint.save({"weight": torch.arange(6.0)}, storage_writer=PlainWriter(folder), no_dist=True)
+    folder.mkdir(exist_ok=True)
+    part = write_part(folder, 0, [("weight", Pieces.of_whole(torch.arange(6.0)))])
+    write_index(folder, [part], CommonState({}, 6, None))
 
 
 def test_hostile_metadata_is_refused_before_it_runs(tmp_path):
