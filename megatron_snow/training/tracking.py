@@ -85,12 +85,15 @@ class WeightsAndBiases(Tracker):
         where = str(run.workspace.root)
         self._run = wandb.init(project=project, name=run.recipe.name, id=run_id, resume="allow", dir=where, config=recipe)
         known.write_text(self._run.id, encoding="utf-8")
-        self._run.define_metric("tokens")
-        self._run.define_metric("*", step_metric="tokens")
+        self._step = after_step
+        for name in ("metrics", "held_out", "downstream"):
+            self._run.define_metric(f"{name}/*", step_metric=f"{name}/tokens")
 
     def write(self, name: str, line: dict[str, Any]) -> None:
         # W&B takes no step again once it has a later one: what a resumed run does again, with the same numbers, it leaves out.
-        self._run.log({"tokens": line["tokens"], **dict(scalars(name, line))}, step=line["step"])
+        # A score comes long after its step: it goes into the newest row, over tokens of its own.
+        self._step = max(self._step, line["step"])
+        self._run.log({f"{name}/tokens": line["tokens"], **dict(scalars(name, line))}, step=self._step)
 
     def close(self) -> None:
         self._run.finish()

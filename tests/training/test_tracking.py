@@ -113,11 +113,13 @@ def test_weights_and_biases_go_on_with_the_same_run(tiny_run, tmp_path: Path, mo
     for done in (0, 4, 0):
         *_, tracker = open_trackers(run, done, "mine")
         tracker.write("metrics", {"step": done + 1, "tokens": 128, "phase": "first", "loss": 6.5})
+        tracker.write("downstream", {"step": done, "tokens": 64, "pass_at_1": {"humaneval": 0.5}})  # W&B would drop an earlier step
         tracker.close()
     inits = [call[1] for call in wandb.calls if call[0] == "init"]
     assert [options["id"] for options in inits] == [None, "new-id", None]  # nothing kept: another run
     assert inits[0]["project"] == "mine"
     assert inits[0]["config"]["seed"] == 7
-    assert ("define", "*", {"step_metric": "tokens"}) in wandb.calls
-    assert ("log", 5, {"tokens": 128, "metrics/loss": 6.5}) in wandb.calls
+    assert ("define", "downstream/*", {"step_metric": "downstream/tokens"}) in wandb.calls
+    assert ("log", 5, {"metrics/tokens": 128, "metrics/loss": 6.5}) in wandb.calls
+    assert ("log", 5, {"downstream/tokens": 64, "downstream/pass_at_1/humaneval": 0.5}) in wandb.calls
     assert wandb.calls[-1] == ("finish",)
