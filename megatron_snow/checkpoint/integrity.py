@@ -6,7 +6,8 @@ any byte anywhere is found. This guards against disks, kills and bad copies, not
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import errno
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,14 +26,21 @@ class DamagedCheckpoint(UserError):
     """A checkpoint that is not what was saved; the message names the file and what is wrong with it."""
 
 
-def write_manifest(folder: Path, **facts: Any) -> None:
-    """Force all files below `folder` to the disk and record their digests, together with `facts`."""
+def write_manifest(folder: Path, known: Mapping[str, tuple[str, int]] | None = None, **facts: Any) -> None:
+    """Force all files below `folder` to the disk and record their digests, together with `facts`.
+
+    known: path in the folder -> digest and size of the bytes that were written there, which need not be read again.
+    """
     files = {}
     paths = sorted(folder.rglob("*"))
     for path in paths:
         fsync(path)
         if path.is_file():
-            files[path.relative_to(folder).as_posix()] = {"digest": file_digest(path), "bytes": path.stat().st_size}
+            name, size = path.relative_to(folder).as_posix(), path.stat().st_size
+            digest, written = known[name] if known and name in known else (file_digest(path), size)
+            if size != written:
+                raise OSError(errno.EIO, f"{size} bytes, {written} were written", str(path))
+            files[name] = {"digest": digest, "bytes": size}
     write_json(folder / MANIFEST, {**facts, "files": files})
 
 

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,25 +86,44 @@ class CheckpointStore:
         and commits when all have written. A kill at any moment leaves the older checkpoints as they were.
         `in_use`: steps of older ones that somebody reads, which stay for now; a later save looks again.
         """
-        final = self.folder(step)
-        temporary = beside(final, PARTIAL)
-        if is_main:
-            self._remove_leavings()
-            temporary.mkdir(parents=True)
-            (temporary / STATE).write_text(yaml.safe_dump({"step": step, **state}, sort_keys=False), encoding="utf-8")
         try:
+            if is_main:
+                self.begin(step, state)
             barrier()
-            write(temporary)
+            write(self.temporary(step))
             barrier()
             if is_main:
-                write_manifest(temporary, keep_forever=keep_forever)
-                self._commit(temporary, final)
-                self._retain(step, in_use)
+                self.commit(step, keep_forever=keep_forever, in_use=in_use)
             barrier()
-        finally:  # a full disk gets back what the failed save took
+        finally:
             if is_main:
-                shutil.rmtree(temporary, ignore_errors=True)
-        return final
+                self.abandon(step)
+        return self.folder(step)
+
+    def begin(self, step: int, state: dict[str, Any]) -> Path:
+        """The first part of `save`, for one rank: the folder to write to, in which there is the state. Ends what was begun before."""
+        temporary = self.temporary(step)
+        self._remove_leavings()
+        temporary.mkdir(parents=True)
+        (temporary / STATE).write_text(yaml.safe_dump({"step": step, **state}, sort_keys=False), encoding="utf-8")
+        return temporary
+
+    def commit(
+        self, step: int, *, keep_forever: bool, in_use: Collection[int] = (), known: Mapping[str, tuple[str, int]] | None = None
+    ) -> None:
+        """The last part, for one rank, when all have written. `known`: digests and sizes that `write_manifest` need not take."""
+        temporary = self.temporary(step)
+        write_manifest(temporary, known, keep_forever=keep_forever)
+        self._commit(temporary, self.folder(step))
+        self._retain(step, in_use)
+
+    def abandon(self, step: int) -> None:
+        """Remove what is left of a save that was not committed: a full disk gets back what it took."""
+        shutil.rmtree(self.temporary(step), ignore_errors=True)
+
+    def temporary(self, step: int) -> Path:
+        """Where the files of a save lie until it is committed."""
+        return beside(self.folder(step), PARTIAL)
 
     def folder(self, step: int) -> Path:
         """Where the checkpoint of a step lies: step-00000128."""
