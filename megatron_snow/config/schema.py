@@ -175,6 +175,7 @@ class Training:
     deterministic: bool = False  # the same command gives the same bits again; slower on a GPU
     optimizer: Optimizer = field(default_factory=Optimizer)
     save_interval: int = 1000  # steps; the end of a phase is always saved
+    async_save: bool = False  # write a copy in memory while training goes on; takes as much CPU memory as a rank saves
     keep_checkpoints: int = 2  # newest ones; ends of phases are always kept
     checkpoint_copy: str = ""  # an fsspec URL (s3://bucket/run) to which each checkpoint is copied in the background; "": none
     # When the digests of a checkpoint's weights are checked: before a run goes on from it, or meanwhile, by its first save at the latest.

@@ -65,6 +65,11 @@ class Workspace:
         return self.root / "metrics.jsonl"
 
     @property
+    def saves(self) -> Path:
+        """A line a checkpoint: how long training stood still for it."""
+        return self.root / "saves.jsonl"
+
+    @property
     def recipe_changes(self) -> Path:
         """A line for each time that the run went on under a changed recipe."""
         return self.root / "recipe_changes.jsonl"

@@ -13,6 +13,7 @@ with warnings.catch_warnings():
     from megatron_snow.config.weights import weight_shapes
     from megatron_snow.engine.engine import Engine, StepResult
     from megatron_snow.engine.exchange import read_model, write_model
+    from megatron_snow.engine.saving import Save
     from megatron_snow.engine.streaming import TensorReader, write_tensors
 
-__all__ = ["Engine", "StepResult", "TensorReader", "read_model", "weight_shapes", "write_model", "write_tensors"]
+__all__ = ["Engine", "Save", "StepResult", "TensorReader", "read_model", "weight_shapes", "write_model", "write_tensors"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import platform
 import shutil
+import sys
+import time
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,9 @@ from megatron_snow.training.data import fingerprints
 from megatron_snow.training.environment import FILE as ENVIRONMENT
 from megatron_snow.training.loop import Callback, StepDone
 from megatron_snow.training.metrics import StepLog
+from megatron_snow.training.pending_save import PendingSave, on_main
 from megatron_snow.training.run import Run
 from megatron_snow.training.speaking import fall_silent
-
-# A failed save is put down to a full disk when less than this is left.
-_FULL_BYTES = 16 << 20
 
 
 def is_saved(done: StepDone, training: Training) -> bool:
@@ -32,7 +31,12 @@ def is_saved(done: StepDone, training: Training) -> bool:
 
 
 class CheckpointSaver(Callback):
-    """Saves every `save_interval` steps, when the run is asked to stop, and, to be kept for ever, at the end of each phase."""
+    """Saves every `save_interval` steps, when the run is asked to stop, and, to be kept for ever, at the end of each phase.
+
+    With training.async_save a copy in memory is written by a thread of each rank while training goes on, and committed after the
+    first step at which all have written; the end of the run waits for it, and so does the next save. A save that fails is told on
+    stderr and training goes on; only the run's last one ends it.
+    """
 
     def __init__(
         self,
@@ -41,40 +45,96 @@ class CheckpointSaver(Callback):
         logs: Sequence[StepLog],
         known_data: dict[str, str],
         in_use: Callable[[], Collection[int]] = lambda: (),
+        *,
+        record: StepLog | None = None,
+        committed: Sequence[Callable[[], object]] = (),
     ) -> None:
-        """`in_use`: steps whose checkpoints must stay for now."""
+        """`in_use`: steps whose checkpoints must stay for now. `record`: a line a save. `committed`: who is told that there is one more."""
         self._engine, self._run, self._logs, self._in_use = engine, run, logs, in_use
+        self._record, self._committed = record, committed
         self._data = dict(known_data)  # dataset -> fingerprint, of all phases so far
+        self._thread = ThreadPoolExecutor(1, "save") if run.recipe.training.async_save else None
+        self._pending: PendingSave | None = None
 
     def on_step(self, done: StepDone) -> None:
-        step, training = done.step, self._run.recipe.training
-        if not is_saved(done, training):
+        if not is_saved(done, self._run.recipe.training):
+            self._settle(done, wait=False)
             return
+        self._settle(done, wait=True)  # one at a time
+        ends = done.stopping or done.step.number == self._run.last_step
+        try:
+            self._begin(done)
+            self._settle(done, wait=ends or self._thread is None, must=ends)
+        except OSError as error:
+            self._lose(done.step.number, error, must=ends)
+
+    def close(self) -> None:
+        """Let the thread end; what is not committed by now is removed."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=True)
+        if self._pending is not None and self._engine.is_main:
+            self._run.store.abandon(self._pending.step.number)
+        if self._record is not None:
+            self._record.close()
+
+    def _begin(self, done: StepDone) -> None:
+        start = time.perf_counter()
         for log in self._logs:
             log.sync()
-        self._run.store.save(
-            step.number,
-            self._write,
-            self._state(done),
-            keep_forever=step.is_phase_end or (training.keep_every > 0 and step.number % training.keep_every == 0),
-            in_use=self._in_use(),
-            is_main=self._engine.is_main,
-            barrier=self._engine.barrier,
-        )
+        folder = self._run.store.temporary(done.step.number) / "model"
+        on_main(self._engine, lambda: self._write_beside(done, folder))
+        save = self._engine.begin_save(folder, copy=self._thread is not None)
+        self._pending = PendingSave(done.step, save)
+        self._pending.stall_seconds = time.perf_counter() - start
+        if self._thread is not None:
+            self._pending.writing = self._thread.submit(self._pending.write)
 
-    def _write(self, folder: Path) -> None:
+    def _settle(self, done: StepDone, *, wait: bool, must: bool = False) -> None:
+        """Commit what was begun, if all ranks have written or `wait`; `must`: a failure ends the run."""
+        start, pending = time.perf_counter(), self._pending
+        if pending is None or (not wait and self._engine.any_rank(not pending.is_written)):
+            return
+        pending.wait()
+        self._pending = None
         try:
-            self._engine.save(folder / "model")
-        except Exception as error:  # torch loses the number of a failed write
-            if shutil.disk_usage(folder).free > _FULL_BYTES:
-                raise
+            files = pending.save.finish()
+            on_main(self._engine, lambda: self._commit(pending, files))
+        except (OSError, RuntimeError) as error:
+            self._lose(pending.step.number, error, must=must)
+            return
+        pending.stall_seconds += time.perf_counter() - start
+        if self._record is not None:
+            self._record.write(pending.line(done.step.number, files))
+        for tell in self._committed:
+            tell()
+
+    def _commit(self, pending: PendingSave, files: dict[str, tuple[str, int]]) -> None:
+        step, every = pending.step, self._run.recipe.training.keep_every
+        keep = step.is_phase_end or (every > 0 and step.number % every == 0)
+        known = {f"model/{name}": each for name, each in files.items()}
+        self._run.store.commit(step.number, keep_forever=keep, in_use=self._in_use(), known=known)
+
+    def _lose(self, step: int, error: Exception, *, must: bool) -> None:
+        store = self._run.store
+        if self._engine.is_main:
+            store.abandon(step)
+        if must:
             if not self._engine.is_main:  # the failure reached all ranks, one says it
                 fall_silent()
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._run.workspace.checkpoints)) from error
+            raise error
         if self._engine.is_main:
-            save_recipe(self._run.recipe, folder / "recipe.yaml")
-            shutil.copyfile(self._run.workspace.root / ENVIRONMENT, folder / ENVIRONMENT)
-            load_tokenizer(self._run.tokenizer_model, engine="reference").save(folder)
+            reason = " ".join(str(error).split())
+            print(f"WARNING: {store.folder(step)} was not saved: {reason}; training goes on", file=sys.stderr, flush=True)
+            if self._record is not None:
+                self._record.write({"step": step, "lost": reason})
+
+    def _write_beside(self, done: StepDone, model: Path) -> None:
+        """All but the weights."""
+        folder = self._run.store.begin(done.step.number, self._state(done))
+        model.mkdir()
+        save_recipe(self._run.recipe, folder / "recipe.yaml")
+        shutil.copyfile(self._run.workspace.root / ENVIRONMENT, folder / ENVIRONMENT)
+        load_tokenizer(self._run.tokenizer_model, engine="reference").save(folder)
 
     def _state(self, done: StepDone) -> dict[str, Any]:
         step = done.step

@@ -10,8 +10,7 @@ from threading import Lock
 from megatron_snow.checkpoint import CheckpointStore
 from megatron_snow.checkpoint.copying import copy_checkpoint
 from megatron_snow.config import Training
-from megatron_snow.training.loop import Callback, StepDone
-from megatron_snow.training.saving import is_saved
+from megatron_snow.training.loop import Callback
 
 
 class CheckpointCopier(Callback):
@@ -21,17 +20,21 @@ class CheckpointCopier(Callback):
     """
 
     def __init__(self, store: CheckpointStore, training: Training) -> None:
-        self._store, self._training, self._url = store, training, training.checkpoint_copy
+        self._store, self._url = store, training.checkpoint_copy
         self._thread = ThreadPoolExecutor(1, "checkpoint-copy")
         self._lock = Lock()
         self._waiting: set[int] = set()
         self._copied: set[int] = set()
-        self._submit()  # what an earlier run did not get done
+        self.look()  # what an earlier run did not get done
 
-    def on_step(self, done: StepDone) -> None:
-        """Comes after the saver in the list."""
-        if is_saved(done, self._training):
-            self._submit()
+    def look(self) -> None:
+        """Copy what was committed since; the saver tells of each."""
+        for step in self._store.steps():
+            with self._lock:
+                if step in self._waiting | self._copied:
+                    continue
+                self._waiting.add(step)
+            self._thread.submit(self._copy, self._store.folder(step), step)
 
     def steps_in_use(self) -> set[int]:
         """Steps whose checkpoints are being copied, or wait for it: retention leaves them."""
@@ -40,18 +43,10 @@ class CheckpointCopier(Callback):
 
     def close(self) -> None:
         """Wait for the copies of all that was saved."""
-        self._submit()
+        self.look()
         if waiting := self.steps_in_use():
             print(f"copying checkpoints of steps {', '.join(map(str, sorted(waiting)))} to {self._url}", flush=True)
         self._thread.shutdown(wait=True)
-
-    def _submit(self) -> None:
-        for step in self._store.steps():
-            with self._lock:
-                if step in self._waiting | self._copied:
-                    continue
-                self._waiting.add(step)
-            self._thread.submit(self._copy, self._store.folder(step), step)
 
     def _copy(self, folder: Path, step: int) -> None:
         try:
