@@ -11,7 +11,6 @@ import importlib
 import importlib.util
 import os
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -20,7 +19,6 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton too reads it o
 PROVEN = "proven in Triton's interpreter and compiled for sm_90a; not run on a GPU"
 
 
-@lru_cache(maxsize=1)
 def missing() -> str:
     """Why the Triton ops cannot run here, or ""."""
     if importlib.util.find_spec("triton") is None:
