@@ -117,7 +117,7 @@ class TestOnSlurm:
         stopped = runs.saved()
         assert f"stopped after step {stopped} of 303, saved" in runs.log(job)
         log = runs.wait_for_end(job)
-        assert log.count("begun again") == 1
+        assert log.count("begun again by") == 1
         assert "done: step 303 of 303" in log
         assert_same_end(runs, unbroken)
 
@@ -137,14 +137,14 @@ class TestOnSlurm:
         kill_rank(runs.output, node="1")
         runs.wait(lambda: "failed after step" in runs.log(job), job, 120)
         log = runs.wait_for_end(job)
-        assert log.count("begun again") == 1
+        assert log.count("begun again by") == 1
         assert "done: step 303 of 303" in log
         assert_same_end(runs, unbroken)
 
     def test_a_crash_at_the_same_step_is_tried_twice(self, runs: Runs) -> None:
         job = runs.sbatch(changes=("phases.first.lr.peak=1e30", "phases.first.lr.final=0"))
         log = runs.wait_for_end(job)
-        assert log.count("begun again") == 1
+        assert log.count("begun again by") == 1
         assert "is not finite" in log
         assert "not begun again; mend it and give the job again" in log
 
