@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     elif prepared.recipe.evaluation.downstream.enabled and os.environ.get("RANK", "0") == "0":
         from megatron_snow.training.downstream import evaluate_undone
 
-        evaluate_undone(prepared)
+        evaluate_undone(prepared, arguments.wandb)
     if os.environ.get("RANK", "0") == "0":
         print(_result(prepared, last), flush=True)
     return 0

@@ -25,16 +25,20 @@ def die_with_parent() -> None:
 
 
 @contextmanager
-def interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM within is a KeyboardInterrupt, so that jobs and workers are ended as Ctrl-C ends them (Slurm and `kill` send it)."""
+def interrupted_by_sigterm(*also: int) -> Iterator[None]:
+    """SIGTERM within is a KeyboardInterrupt, so that jobs and workers are ended as Ctrl-C ends them (Slurm and `kill` send it).
+
+    `also`: further signals that are.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, *also)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

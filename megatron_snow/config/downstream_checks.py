@@ -11,7 +11,7 @@ from megatron_snow.config.schema import Recipe
 from megatron_snow.config.workspace import benchmark_label
 
 Problem = tuple[str, str]
-# What a command may name in braces; training/downstream.py fills them in.
+# What a command may name in braces; training/downstream_child.py fills them in.
 PLACES = ("python", "checkpoint", "step", "folder", "benchmark", "result", "limit", "max_new_tokens", "timeout")
 _KEY = "evaluation.downstream"
 

@@ -8,12 +8,12 @@ skipped; they are few, and kept for ever. What a broken-off run left undone is d
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,46 +22,16 @@ from megatron_snow.common.errors import UserError
 from megatron_snow.common.locks import FolderLock
 from megatron_snow.common.processes import interrupted_by_sigterm
 from megatron_snow.common.records import read_json, read_json_lines
-from megatron_snow.config import Downstream, benchmark_label
+from megatron_snow.config import Downstream
 from megatron_snow.training.downstream_child import Child, environment_of, fill_in
+from megatron_snow.training.downstream_tasks import Task, is_due, undone
 from megatron_snow.training.loop import Callback, StepDone
 from megatron_snow.training.metrics import StepLog
 from megatron_snow.training.phases import Step
 from megatron_snow.training.run import Run
-from megatron_snow.training.tracking import Tracker
+from megatron_snow.training.tracking import Tracker, open_trackers
 
-_SETTLED = ("done", "skipped")  # what is neither is tried again by the next start
 _POLL_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class Task:
-    """A benchmark on a checkpoint."""
-
-    step: Step
-    benchmark: str
-
-    @property
-    def label(self) -> str:
-        return benchmark_label(self.benchmark)
-
-    def __str__(self) -> str:
-        return f"step {self.step.number:,} on {self.label}"
-
-
-def is_due(step: Step, settings: Downstream) -> bool:
-    """Whether the checkpoint of a step is evaluated."""
-    return (settings.phase_ends and step.is_phase_end) or (settings.every > 0 and step.number % settings.every == 0)
-
-
-def undone(run: Run, done: int) -> list[Task]:
-    """What was not evaluated of the checkpoints up to step `done` that are still there, oldest first."""
-    path, settings = run.workspace.downstream_metrics, run.recipe.evaluation.downstream
-    lines = read_json_lines(path) if path.is_file() else ()
-    settled = {(line["step"], line["benchmark"]) for line in lines if line["status"] in _SETTLED}
-    steps = [run.plan.step(number) for number in run.store.steps() if 1 <= number <= min(done, run.plan.steps)]
-    tasks = [Task(step, name) for step in steps if is_due(step, settings) for name in run.recipe.downstream_benchmarks]
-    return [task for task in tasks if (task.step.number, task.label) not in settled]
 
 
 class DownstreamEvaluation(Callback):
@@ -69,7 +39,7 @@ class DownstreamEvaluation(Callback):
 
     def __init__(self, run: Run, done: int, trackers: Sequence[Tracker] = ()) -> None:
         """`done`: the step that the run goes on from; lines after it are forgotten."""
-        self._run, self._trackers, self._is_through = run, trackers, done >= run.last_step
+        self._run, self._trackers, self._is_through = run, trackers, False
         self._log = StepLog(run.workspace.downstream_metrics, done)
         self._waiting = deque(undone(run, done))
         self._running: tuple[Task, Child] | None = None
@@ -89,7 +59,7 @@ class DownstreamEvaluation(Callback):
         """Wait where the run is through; else end what runs."""
         try:
             if self._is_through and self._settings.wait:
-                self._wait()
+                self.wait()
             if told := ", ".join(map(str, self._left())):
                 print(f"evaluation of {told}: not done; the same command again does it", file=sys.stderr, flush=True)
         finally:
@@ -128,7 +98,7 @@ class DownstreamEvaluation(Callback):
             result.unlink(missing_ok=True)  # of an attempt before: what is read must be new
             commands = fill_in(self._settings.commands, self._places(task))
             self._running = task, Child(commands, log, environment_of(self._settings))
-        except OSError as error:
+        except (OSError, TypeError, ValueError, LookupError) as error:  # all but the first: a format like {result:d}
             self._write(task, 0.0, {"status": "failed", "reason": str(error)})
 
     def _end(self, task: Task, seconds: float, code: int) -> None:
@@ -181,12 +151,12 @@ class DownstreamEvaluation(Callback):
             if (parting.last_step, parting.benchmark) == (task.step.number, task.label):
                 print(f"DIVERGENCE: {parting}", flush=True)
 
-    def _wait(self) -> None:
-        """Until nothing is left, or SIGINT or SIGTERM comes: what is left then is for the next start."""
+    def wait(self) -> None:
+        """Until nothing is left, or a signal comes that ends a run: what is left then is for the next start."""
         self._advance()
         if self._running is None:
             return
-        with suppress(KeyboardInterrupt), interrupted_by_sigterm():
+        with suppress(KeyboardInterrupt), interrupted_by_sigterm(signal.SIGUSR1):
             print(f"waiting for the evaluation of {', '.join(map(str, self._left()))}; Ctrl-C leaves it undone", flush=True)
             while self._running is not None:
                 time.sleep(_POLL_SECONDS)
@@ -217,9 +187,13 @@ def _tell(task: Task, line: dict[str, Any]) -> None:
         print(f"evaluation of {task}: {line['status']}: {line['reason']}", flush=True)
 
 
-def evaluate_undone(run: Run) -> None:
+def evaluate_undone(run: Run, wandb_project: str | None = None) -> None:
     """For a run whose steps are all done: what its evaluations were not, if anything; UserError where another run has the folder."""
     if not undone(run, run.done):
         return
-    with FolderLock(run.workspace.root, "pretrain"):
-        DownstreamEvaluation(run, run.done).close()
+    with FolderLock(run.workspace.root, "pretrain"), ExitStack() as stack:
+        trackers = open_trackers(run, run.done, wandb_project)
+        evaluation = DownstreamEvaluation(run, run.done, trackers)
+        for callback in (*trackers, evaluation):
+            stack.callback(callback.close)
+        evaluation.wait()

@@ -23,7 +23,7 @@ from megatron_snow.tasks import load_benchmark
 from megatron_snow.tokenizers import Tokenizer, load_tokenizer
 from megatron_snow.training.data import dataset_prefixes
 from megatron_snow.training.domains import domain_files, text_rows
-from megatron_snow.training.downstream import is_due
+from megatron_snow.training.downstream_tasks import is_due
 from megatron_snow.training.held_out_rows import DOCUMENTATION, Place, Rows, documentation_rows, held_out_rows, solution_rows
 from megatron_snow.training.loop import Callback, StepDone
 from megatron_snow.training.metrics import StepLog

@@ -21,7 +21,8 @@ from megatron_snow.common.records import read_json, read_json_lines
 from megatron_snow.config import Downstream, Workspace, load_recipe
 from megatron_snow.training import Plan, Run
 from megatron_snow.training.divergence import DivergenceWatch
-from megatron_snow.training.downstream import DownstreamEvaluation, undone
+from megatron_snow.training.downstream import DownstreamEvaluation, evaluate_undone
+from megatron_snow.training.downstream_tasks import undone
 from megatron_snow.training.loop import StepDone
 
 SCORE = "json.dump({'status': 'done', 'pass_at_1': int(step) / 100, 'problems': 4}, open(result, 'w'))"
@@ -193,6 +194,12 @@ def test_a_failure_is_one_line_that_names_its_log(make: Make, capfd: pytest.Capt
     assert ("no such model" in log.read_text()) == ("no such model" in code)
 
 
+def test_a_place_of_another_kind_fails_alike(make: Make) -> None:
+    training = make("pass", commands=("echo {result:d}",))
+    training.steps(1, 2)
+    assert training.statuses() == [(2, "failed")]
+
+
 def test_a_command_that_is_not_there_fails_alike(make: Make) -> None:
     training = make("pass", commands=("no-such-command {result}",))
     training.steps(1, 2)
@@ -226,6 +233,17 @@ def test_a_stopped_run_ends_it_and_the_next_start_does_it(make: Make, tmp_path: 
     again = make(SCORE, done=2)
     again.poll_until(lambda: bool(again.lines()))
     assert again.statuses() == [(2, "done")]
+
+
+def test_a_run_that_does_not_wait_leaves_them_to_the_next_start(make: Make, capfd: pytest.CaptureFixture[str]) -> None:
+    training = make(SCORE, phase_ends=False, every=8, wait=False)
+    training.steps(*range(1, 9))
+    training.evaluation.close()
+    assert "step 8 on humaneval: not done; the same command again does it" in capfd.readouterr().err
+    evaluate_undone(dataclasses.replace(training.run, done=8))
+    assert training.statuses() == [(8, "done")]
+    tensorboard = training.run.workspace.tensorboard
+    assert b"downstream/pass_at_1/humaneval" in b"".join(path.read_bytes() for path in tensorboard.iterdir())
 
 
 def test_a_run_resumed_earlier_forgets_what_came_after(make: Make) -> None:

@@ -48,7 +48,7 @@ def test_interrupted_while_it_waits_then_evaluated_by_the_next_start(tiny_run, t
             assert process.poll() is None, told
             children = psutil.Process(process.pid).children(recursive=True)
             assert len(children) == 1
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGUSR1)  # Slurm's, before the wall time
             rest, errors = process.communicate(timeout=60)
         finally:
             process.kill()
