@@ -23,6 +23,7 @@ from megatron_snow.common.errors import UserError, explain_os_error
 from megatron_snow.common.files import beside
 from megatron_snow.common.network import address_towards, is_loopback
 from megatron_snow.training.data import dataset_path, dataset_prefixes
+from megatron_snow.training.domains import domain_files
 from megatron_snow.training.run import Run
 from megatron_snow.training.speaking import speaks_for_machine
 
@@ -123,19 +124,21 @@ def _report_of(run: Run | None, problems: list[str]) -> Report:
 
 def view_of(run: Run) -> dict[str, str]:
     """What must be equal on all machines: name -> value or digest."""
-    datasets = dict.fromkeys(blend.dataset for phase in run.recipe.phases for blend in phase.data)
-    sizes = {
-        dataset: {
-            f"{prefix.name}{ending}": beside(prefix, ending).stat().st_size
-            for prefix in dataset_prefixes(dataset_path(dataset, run.data))
-            for ending in (".bin", ".idx")
-        }
+    evaluation = run.recipe.evaluation
+    held_out = ("held_out",) if evaluation.held_out_sequences else ()
+    datasets = dict.fromkeys((*(blend.dataset for phase in run.recipe.phases for blend in phase.data), *held_out))
+    files = {
+        f"dataset {dataset}": [
+            beside(prefix, end) for prefix in dataset_prefixes(dataset_path(dataset, run.data)) for end in (".bin", ".idx")
+        ]
         for dataset in datasets
     }
+    # Ranks that evaluate other texts would wait for each other for ever.
+    files |= {f"evaluation.domains.{name}": domain_files(name, pattern) for name, pattern in evaluation.domains.items()}
     return {
         "the recipe": value_digest(dataclasses.asdict(run.recipe)),
         "steps done": str(run.done),
-        **{f"the files of dataset {dataset}": value_digest(found) for dataset, found in sizes.items()},
+        **{f"the files of {name}": value_digest([(path.name, path.stat().st_size) for path in found]) for name, found in files.items()},
     }
 
 

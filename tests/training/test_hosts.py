@@ -46,15 +46,24 @@ def test_two_launchers_of_one_machine_may_use_the_loopback() -> None:
 
 def test_another_recipe_and_other_files_are_another_view(make_tiny_run: Any, tmp_path: Path) -> None:
     run = make_tiny_run(tmp_path)
-    recipe, workspace = load_recipe(run.recipe), Workspace(tmp_path / "out")
+    prose = tmp_path / "prose.md"
+    prose.write_text("Text.")
+    recipe, workspace = load_recipe(run.recipe, [f"evaluation.domains.prose={prose}"]), Workspace(tmp_path / "out")
     prepared = prepare(recipe, workspace)
     view = view_of(prepared)
     assert view == view_of(prepare(recipe, workspace))
     other = view_of(prepare(dataclasses.replace(recipe, seed=8), workspace))
     assert {name for name in view if view[name] != other[name]} == {"the recipe"}
-    with open(run.workspace.tokens("general") / "C.bin", "ab") as file:
-        file.write(b"\0\0")
-    assert {name for name, value in view_of(prepared).items() if value != view[name]} == {"the files of dataset general"}
+    for path, name in (
+        (run.workspace.tokens("general") / "C.bin", "dataset general"),
+        (run.workspace.tokens("held_out") / "C.bin", "dataset held_out"),
+        (prose, "evaluation.domains.prose"),
+    ):
+        with open(path, "ab") as file:
+            file.write(b"\0\0")
+        now = view_of(prepared)
+        assert {name for name, value in now.items() if value != view[name]} == {f"the files of {name}"}
+        view = now
 
 
 def test_an_own_address_has_an_interface() -> None:
