@@ -52,6 +52,10 @@ class HeldOutEvaluation(Callback):
         if self._log is not None:
             self._log.write(record_of(step.phase.name, step.number, step.total_tokens, figures))
 
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+
 
 def read_sets(
     evaluation: Evaluation, seq_length: int, data: Workspace, tokenizer: Tokenizer, split: str = "held_out"

@@ -54,3 +54,6 @@ class MetricsWriter(Callback):
 
     def on_step(self, done: StepDone) -> None:
         self._log.write(self._figures.line(done))
+
+    def close(self) -> None:
+        self._log.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from megatron_snow.checkpoint import Checkpoint
 from megatron_snow.common.locks import FolderLock
@@ -66,12 +67,11 @@ def _train(run: Run, engine: Engine, monitoring: Monitoring) -> int:
         save_recipe(run.recipe, run.workspace.root / "recipe.yaml")
     steps = range(checkpoint.step + 1 if checkpoint else 1, run.last_step + 1)
     callbacks = _callbacks(run, engine, steps, checkpoint, monitoring)
-    try:
+    with ExitStack() as stack:
+        for callback in reversed(callbacks):  # closed in the list's order, each of them whatever another's close raises
+            stack.callback(callback.close)
         with StopSignal(engine) as signal:
             return train(engine, run.plan, steps, BatchReader(run.recipe, run.data), callbacks, signal.requested)
-    finally:
-        for callback in callbacks:
-            callback.close()
 
 
 def _newest_whole(run: Run) -> Checkpoint | None:
@@ -85,12 +85,16 @@ def _callbacks(run: Run, engine: Engine, steps: range, checkpoint: Checkpoint | 
     """In this order: a checkpoint comes after the lines that lead to it."""
     known_data = checkpoint.state.get("data", {}) if checkpoint else {}
     figures = Figures.of(engine, run.recipe)
-    looking = profiling(engine, run, steps, monitoring)
     training = run.recipe.training
     late = checkpoint if training.verify_checkpoints == "meanwhile" else None
     verification = [MeanwhileVerification(engine, late, training)] if late else []
     if not engine.is_main:
-        return [HeldOutEvaluation(engine, run, None), *verification, CheckpointSaver(engine, run, [], known_data), *looking]
+        return [
+            HeldOutEvaluation(engine, run, None),
+            *verification,
+            CheckpointSaver(engine, run, [], known_data),
+            *profiling(engine, run, steps, monitoring),
+        ]
     print(figures.peak, flush=True)
     write_environment(run.workspace.root, engine, figures.peak)
     done = steps.start - 1
@@ -116,7 +120,7 @@ def _callbacks(run: Run, engine: Engine, steps: range, checkpoint: Checkpoint | 
         *copies,
         *downstream,
         *trackers,
-        *looking,
+        *profiling(engine, run, steps, monitoring),
     ]
 
 
