@@ -32,6 +32,13 @@ def progress(items: Iterable[Item], *, label: str, unit: str, total: int | None 
     return iter(tqdm(items, total=total, **_options(label, unit)))
 
 
+def say(text: str, *, error: bool = False) -> None:
+    """Print a line on stdout or stderr, above the bars that are shown."""
+    file = sys.stderr if error else sys.stdout
+    tqdm.write(text, file=file)
+    file.flush()
+
+
 @contextmanager
 def progress_bar(total: float | None, *, label: str, unit: str, initial: float = 0) -> Iterator[tqdm[Any]]:
     """A bar to `update(n)` by hand; units 'B' and 'tok' are scaled (MB/s, ktok/s)."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from megatron_snow.common.divergence import RECENT, WINDOW, LossWatch
+from megatron_snow.common.progress import say
 from megatron_snow.common.records import read_json_lines
 from megatron_snow.training.loop import Callback, StepDone
 
@@ -24,4 +24,4 @@ class DivergenceWatch(Callback):
         line = {"step": step.number, "tokens": step.total_tokens, "phase": step.phase.name, "loss": done.loss}
         if self._watch.add(line) and (rise := self._watch.rise):
             told = f"median of {RECENT} steps {rise.highest:.3f}, of the {WINDOW} before {rise.usual:.3f}"
-            print(f"DIVERGENCE: step {step.number:,}: the training loss rises: {told}", file=sys.stderr, flush=True)
+            say(f"DIVERGENCE: step {step.number:,}: the training loss rises: {told}", error=True)

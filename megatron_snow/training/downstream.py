@@ -21,6 +21,7 @@ from megatron_snow.common.divergence import partings
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.locks import FolderLock
 from megatron_snow.common.processes import interrupted_by_sigterm
+from megatron_snow.common.progress import say
 from megatron_snow.common.records import read_json, read_json_lines
 from megatron_snow.config import Downstream
 from megatron_snow.training.downstream_child import Child, environment_of, fill_in
@@ -149,7 +150,7 @@ class DownstreamEvaluation(Callback):
         )
         for parting in partings(held_out, downstream):
             if (parting.last_step, parting.benchmark) == (task.step.number, task.label):
-                print(f"DIVERGENCE: {parting}", flush=True)
+                say(f"DIVERGENCE: {parting}")
 
     def wait(self) -> None:
         """Until nothing is left, or a signal comes that ends a run: what is left then is for the next start."""
@@ -180,11 +181,11 @@ def _outcome(result: Path, log: Path) -> dict[str, Any]:
 def _tell(task: Task, line: dict[str, Any]) -> None:
     if line["status"] == "done":
         score, took = f"{100 * line['pass_at_1']:.1f} % of {line['n']} problems", f"{line['seconds']:.0f} s"
-        print(f"evaluation of {task}: pass@1 {score}, {took}", flush=True)
+        say(f"evaluation of {task}: pass@1 {score}, {took}")
     elif line["status"] == "failed":
-        print(f"WARNING: evaluation of {task} failed, training goes on: {line['reason']}", file=sys.stderr, flush=True)
+        say(f"WARNING: evaluation of {task} failed, training goes on: {line['reason']}", error=True)
     else:
-        print(f"evaluation of {task}: {line['status']}: {line['reason']}", flush=True)
+        say(f"evaluation of {task}: {line['status']}: {line['reason']}")
 
 
 def evaluate_undone(run: Run, wandb_project: str | None = None) -> None:

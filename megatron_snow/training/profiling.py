@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from megatron_snow.common.progress import say
 from megatron_snow.engine import Engine
 from megatron_snow.training.loop import Callback, StepDone
 from megatron_snow.training.run import Run
@@ -71,7 +72,7 @@ class Profiler(StepWindow):
         table = self._profile.key_averages().table(sort_by=f"self_{device}_time_total", row_limit=_ROWS)
         path.with_suffix(".txt").write_text(table, encoding="utf-8")
         if self._rank == 0:
-            print(f"\nprofile: {path}.json.gz and .txt", flush=True)
+            say(f"profile: {path}.json.gz and .txt")
 
 
 class MemorySnapshot(StepWindow):

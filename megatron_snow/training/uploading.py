@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 
 from megatron_snow.checkpoint import CheckpointStore
 from megatron_snow.checkpoint.copying import copy_checkpoint
+from megatron_snow.common.progress import say
 from megatron_snow.config import Training
 from megatron_snow.training.loop import Callback
 
@@ -55,7 +55,7 @@ class CheckpointCopier(Callback):
                 self._copied.add(step)
         except Exception as error:  # whatever a file system raises: a copy is worth less than the run
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            print(f"WARNING: {folder} was not copied to {self._url}: {reason}; training goes on", file=sys.stderr, flush=True)
+            say(f"WARNING: {folder} was not copied to {self._url}: {reason}; training goes on", error=True)
         finally:
             with self._lock:
                 self._waiting.discard(step)
