@@ -51,7 +51,7 @@ if [ "$hosts" -gt 1 ]; then
     [ $(( processes % hosts )) -eq 0 ] || { echo "error: parallel.processes: $processes is not a multiple of NNODES $hosts" >&2; exit 2; }
 else
     summary=$("$python" -m megatron_snow pretrain --check "$@") || exit $?
-    echo "$summary"
+    echo "${summary%%$'\n'*}"  # what each phase reads the main rank prints
     processes=${summary%% *}
 fi
 ranks=$(( processes / hosts ))

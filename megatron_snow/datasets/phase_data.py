@@ -79,7 +79,8 @@ class PhaseData:
                 f"phases.{self.phase.name}.sample_cursor: carry, but {name} is {self._part(subset)} here and {self._part(left.subset)} "
                 "in the phase before that reads it; give both the same budget of tokens, or set it to reset"
             )
-        self.notes.append(f"{name} goes on after the {left.first:,} samples that phases before read")
+        if left.first:
+            self.notes.append(f"{name} goes on after the {left.first:,} samples that phases before read")
         return left
 
     @staticmethod
