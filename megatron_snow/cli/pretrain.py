@@ -53,7 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         fall_silent()
     if os.environ.get("RANK", "0") == "0":
-        print(*([prepared] if arguments.check else []), *prepared.mixtures, sep="\n", flush=True)
+        for told in (*([prepared] if arguments.check else []), *prepared.mixtures):
+            print(told, flush=True)
     if arguments.check:
         return 0
     last = prepared.done

@@ -30,7 +30,7 @@ from megatron_snow.training.metrics import StepLog
 from megatron_snow.training.run import Run
 
 GROUPS = ("language", "source", "role", "text", "solutions")  # of places, in the order of the table
-Figures = dict[str, dict[str, dict[str, Any] | None]]  # group -> name -> loss, bits_per_byte, tokens; None: there is no such text
+DomainFigures = dict[str, dict[str, dict[str, Any] | None]]  # group -> name -> loss, bits_per_byte, tokens; None: there is no such text
 
 
 class HeldOutEvaluation(Callback):
@@ -81,7 +81,7 @@ def _have_lineages(prefixes: Sequence[Path]) -> bool:
     return all(beside(prefix, SUFFIX).is_file() for prefix in prefixes)
 
 
-def evaluate_sets(engine: Engine, sets: Mapping[Place, Rows | None], label: str) -> Figures:
+def evaluate_sets(engine: Engine, sets: Mapping[Place, Rows | None], label: str) -> DomainFigures:
     """The figures of every place, equal on all ranks. Each sequence is evaluated once, whatever its targets count to."""
     parts = list(sets.items())
     sums: dict[Place, list[float]] = {}  # nats, tokens, bytes
@@ -90,7 +90,7 @@ def evaluate_sets(engine: Engine, sets: Mapping[Place, Rows | None], label: str)
             for place in kind.places if count else ():
                 before = sums.get(place, [0.0, 0, 0])
                 sums[place] = [a + b for a, b in zip(before, (nll, count, kind.num_bytes))]
-    figures: Figures = {}
+    figures: DomainFigures = {}
     for group in GROUPS:
         names = [name for known, name in (*sums, *(place for place, rows in parts if rows is None)) if known == group]
         if names:
@@ -111,7 +111,7 @@ def _evaluate(engine: Engine, rows: Rows) -> list[tuple[float, int]]:
     return engine.evaluate_by_kind(tokens, mask, kinds, len(rows.kinds), documents)
 
 
-def record_of(phase: str, step: int, tokens: int, figures: Figures) -> dict[str, Any]:
+def record_of(phase: str, step: int, tokens: int, figures: DomainFigures) -> dict[str, Any]:
     """A line of held_out.jsonl: losses by language, bits per byte by benchmark, and under `domains` all figures."""
     losses, bits = (
         {name: found[figure] for name, found in figures.get(group, {}).items() if found}
