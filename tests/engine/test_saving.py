@@ -74,6 +74,47 @@ def test_a_zero1_save_takes_little_memory_and_is_shared_out(workers, tiny_recipe
     assert max(size for _growth, size in found) < 1.1 * whole / ranks
 
 
+def save_zero1(recipe, folder):
+    engine = Engine(recipe, build_snowcoder(recipe))
+    tokens = torch.randint(0, 130, (8, 33), generator=torch.Generator().manual_seed(7)).chunk(engine.data_size)[engine.data_rank]
+    engine.train_step(tokens, 1e-3)
+    engine.save(folder)
+    engine.close()
+
+
+def load_by_megatron_core(recipe, folder):
+    """Names of weights and moments that megatron-core's own loader reads otherwise than the engine does, and how many are the same."""
+    from megatron.core import dist_checkpointing
+    from megatron.core.dist_checkpointing.mapping import ShardedObject
+    from megatron.core.dist_checkpointing.optimizer import make_sharded_optimizer_tensor
+
+    engine = Engine(recipe, build_snowcoder(recipe))
+    engine.load(folder)
+    entries = {
+        name: entry
+        for name, entry in engine._whole.chunks[0].sharded_state_dict(metadata={"non_homogeneous_layers": True}).items()
+        if not isinstance(entry, ShardedObject)
+    }
+    params = {name: entry.data.detach().clone() for name, entry in entries.items()}
+    moments = {name: engine._optimizer.state[entry.data]["exp_avg"].clone() for name, entry in entries.items()}
+    request = {
+        f"moment {name}": make_sharded_optimizer_tensor(e, torch.empty(e.data.shape), "optimizer.state.exp_avg")
+        for name, e in entries.items()
+    }
+    loaded = dist_checkpointing.load(entries | request, str(folder))
+    same = [name for name in params if torch.equal(loaded[name], params[name]) and torch.equal(loaded[f"moment {name}"], moments[name])]
+    engine.close()
+    return sorted(set(params) - set(same)), len(same)
+
+
+def test_megatron_core_reads_what_zero1_wrote(workers, tiny_recipe, tmp_path):
+    """The format is torch_dist: boxes of two ranks of ZeRO-1, read by two tensor-parallel ranks."""
+    workers.run(2, save_zero1, tiny_recipe(processes=2, distributed_optimizer=True), tmp_path)
+    for different, same in workers.run(2, load_by_megatron_core, tiny_recipe(processes=2, tensor=2), tmp_path):
+        assert different == []
+        assert same > 20
+
+
 def save_with_a_full_disk(recipe, folder):
     """The messages of a save for which the last rank finds no room, and of the next one."""
     engine = Engine(recipe, build_snowcoder(recipe))
