@@ -17,13 +17,17 @@ from megatron_snow.checkpoint import CheckpointStore
 from megatron_snow.common.errors import UserError
 from megatron_snow.common.records import read_json_lines
 from megatron_snow.config import Workspace, load_recipe
+from tests.resume.runs import model_files
 
 CHANGES = ["training.async_save=true", "evaluation.held_out_sequences=0", "evaluation.benchmarks=[]", "training.keep_checkpoints=9"]
 TWO = [*CHANGES, "parallel.processes=2", "parallel.distributed_optimizer=true"]
 
 
 def train_slowly_written(recipe: Path, output: Path) -> int:
-    """Pretrain where the last rank's first file is written only once step 5 begins; the most saves that were under way at once."""
+    """Pretrain where the last rank's first file is written only once step 5 begins; the most saves that were under way at once.
+
+    Then the same run saving in place, in `output`/in_place.
+    """
     import torch.distributed as dist
 
     from megatron_snow.engine import saving
@@ -51,6 +55,7 @@ def train_slowly_written(recipe: Path, output: Path) -> int:
 
     with patch.object(saving, "write_part", write_late), patch.object(BatchReader, "read", read_and_tell):
         pretrain(load_recipe(recipe, [*TWO, "training.save_interval=3"]), Workspace(output))
+    pretrain(load_recipe(recipe, [*TWO, "training.save_interval=3", "training.async_save=false"]), Workspace(output / "in_place"))
     return most[1]
 
 
@@ -65,6 +70,7 @@ def test_training_goes_on_while_a_rank_writes(workers, tiny_run, tmp_path: Path)
         assert line["background"]
         assert line["stall_seconds"] > 0
         files = CheckpointStore(Workspace(tmp_path).checkpoints, 9).at(line["step"]).model.glob("*.distcp")
+        assert model_files(tmp_path, line["step"]) == model_files(tmp_path / "in_place", line["step"])  # not the weights of steps since
         assert line["tensor_bytes"] == sum(path.stat().st_size for path in files)
 
 
