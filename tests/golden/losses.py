@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from megatron_snow.common.environment import describe_machine
 from megatron_snow.common.records import read_json, write_json
 from megatron_snow.config import Recipe, Workspace, load_recipe
 from megatron_snow.datasets import IndexedWriter, token_dtype
@@ -62,16 +63,22 @@ def write_datasets(recipe: Recipe, workspace: Workspace) -> None:
 
 def environment() -> dict[str, Any]:
     """What the bits of a sum depend on."""
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        cpu = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "")
     return {
         "torch": torch.__version__,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "cpu": cpu,  # MKL chooses its kernels by the maker too
+        "cpu": describe_machine()["cpu"],  # MKL chooses its kernels by the maker too
+        "generation": _generation(),
         "mkl": torch.backends.mkl.is_available(),
         "onednn": torch.backends.mkldnn.is_available(),
         "threads": torch.get_num_threads(),
     }
+
+
+def _generation() -> list[str]:
+    """Family and model of the processors: a virtual machine's name may be "AMD EPYC" for any. Empty where it is not told."""
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.is_file() else ""
+    return sorted({f"{name} {number}" for name, number in re.findall(r"^(cpu family|model)\s*: (\d+)$", text, re.MULTILINE)})
 
 
 def differences(losses: Sequence[float], golden: dict[str, Any], where: dict[str, Any]) -> list[str]:
