@@ -36,7 +36,7 @@ class Workers:
         self._processes: list[Any] = []
         self._connections: list[Connection] = []
 
-    def run(self, size: int, function: Callable[..., Any], *args: Any, timeout: float = 120.0) -> list[Any]:
+    def run(self, size: int, function: Callable[..., Any], *args: Any, timeout: float = 300.0) -> list[Any]:
         """`function(*args)` on `size` ranks of a fresh process group; what each returns, by rank.
 
         The function must stand at the top level of its file. A failing or hanging rank ends the pool (the others may be waiting

@@ -111,7 +111,7 @@ def slurm_cluster(folder: Path, nodes: int = 1, requeue_seconds: int = 120) -> I
 
 
 def _wait_for_nodes(environment: dict[str, str], folder: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         answer = subprocess.run(["sinfo", "--noheader", "--format", "%t"], env=environment, capture_output=True, text=True, check=False)
         if answer.stdout.strip() == "idle":

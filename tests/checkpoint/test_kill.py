@@ -41,6 +41,7 @@ def test_killed_saves_lose_nothing(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         while max(store.steps(), default=0) <= before:  # one commit of its own, then a kill anywhere in what follows
+            assert process.poll() is None
             time.sleep(0.001)
         time.sleep(chance.uniform(0.0, 0.06))
         os.kill(process.pid, signal.SIGKILL)

@@ -196,7 +196,7 @@ def test_ranks_write_into_one_folder(tmp_path: Path) -> None:
             {},
             keep_forever=True,
             is_main=number == 0,
-            barrier=lambda: barrier.wait(timeout=20),
+            barrier=lambda: barrier.wait(timeout=120),
         )
 
     ranks = [threading.Thread(target=rank, args=(number,)) for number in range(3)]

@@ -199,7 +199,7 @@ print(peak[0] - before)
 
 
 def test_memory_is_bound_by_the_largest_weight(tiny_recipe: Callable[..., Any], tmp_path: Path) -> None:
-    """Three checkpoints of 24 layers: 110 MB each, their largest weight 4 MB; what is taken beyond the start is a few of it."""
+    """Three checkpoints of 24 layers: 110 MB each, their largest weight 2 MB; what is taken beyond the start is a few of it."""
     recipe = tiny_recipe(num_layers=24, hidden_size=256, ffn_hidden_size=1024)
     shapes = weight_shapes(recipe.model, 130)
     folders = [tmp_path / str(number) for number in range(3)]
