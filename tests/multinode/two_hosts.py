@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "pretrain_snowcoder.sh"
 
@@ -26,8 +27,8 @@ class Host:
 
     def start(self, command: list[str], *, hidden: Path | None = None, **environment: str) -> subprocess.Popen[str]:
         """Run a command there; `hidden` is an empty folder to it."""
-        hide = f"mount -t tmpfs none '{hidden}'; " if hidden else ""
-        inside = ["unshare", "--uts", "--mount", "sh", "-c", f'{hide}hostname {self.name}; exec "$@"', "sh", *command]
+        hide = f"mount -t tmpfs none '{hidden}' || exit; " if hidden else ""
+        inside = ["unshare", "--uts", "--mount", "sh", "-c", f'{hide}hostname {self.name} || exit; exec "$@"', "sh", *command]
         return subprocess.Popen(
             ["ip", "netns", "exec", self.namespace, *inside],
             env=_plain_environment() | environment,
@@ -84,10 +85,11 @@ def why_not() -> str:
     if missing := [name for name in ("ip", "unshare") if not shutil.which(name)]:
         return f"no {missing[0]} on the PATH"
     try:
-        with two_hosts() as (alpha, _):
-            process = alpha.start(["true"])
-            return process.communicate(timeout=30)[0] if process.returncode else ""
-    except (subprocess.CalledProcessError, OSError) as error:
+        with two_hosts() as (alpha, _), TemporaryDirectory() as folder:
+            process = alpha.start(["true"], hidden=Path(folder))
+            told, _ = process.communicate(timeout=60)
+            return f"no hosts: {told.strip() or process.returncode}" if process.returncode else ""
+    except (subprocess.SubprocessError, OSError) as error:
         return f"no namespaces: {getattr(error, 'stderr', None) or error}".strip()
 
 
