@@ -23,7 +23,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executa
 
 
 def start(command: list[str], *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*command, *options], env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([*command, *options], env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.mark.parametrize("command", [BASH, [sys.executable, "-W", "error", SCRIPT], LITERAL], ids=["bash", "python", "torchrun"])
@@ -74,7 +74,7 @@ def test_bash_starts_the_recipes_processes_and_a_signal_saves(make_tiny_run: Cal
         assert process.poll() is None, process.communicate()
         time.sleep(0.001)
     os.kill(process.pid, signal.SIGTERM)
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert out.startswith("2 processes: 8 steps")
     stopped = store.steps()[-1]

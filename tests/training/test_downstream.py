@@ -100,7 +100,7 @@ def _words(process: psutil.Process) -> list[str]:
 
 def assert_gone(processes: list[psutil.Process]) -> None:
     assert processes
-    _, alive = psutil.wait_procs(processes, timeout=20)
+    _, alive = psutil.wait_procs(processes, timeout=60)
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 

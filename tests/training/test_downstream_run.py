@@ -49,13 +49,13 @@ def test_interrupted_while_it_waits_then_evaluated_by_the_next_start(tiny_run, t
             children = psutil.Process(process.pid).children(recursive=True)
             assert len(children) == 1
             process.send_signal(signal.SIGUSR1)  # Slurm's, before the wall time
-            rest, errors = process.communicate(timeout=60)
+            rest, errors = process.communicate(timeout=300)
         finally:
             process.kill()
     assert process.returncode == 0
     assert "done: step 5 of 8" in rest
     assert "evaluation of step 4 on three, step 5 on three: not done; the same command again does it" in errors
-    assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert psutil.wait_procs(children, timeout=60)[1] == []
     assert list(read_json_lines(output / "downstream.jsonl")) == []
     assert [line["step"] for line in read_json_lines(output / "held_out.jsonl")] == [4, 5]
 
