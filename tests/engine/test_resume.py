@@ -100,6 +100,18 @@ def test_any_layout_loads_any_other(workers, tiny_recipe, saved, save, load):
     torch.testing.assert_close(torch.tensor(results), torch.tensor(unbroken[2:]), rtol=2e-6, atol=0)
 
 
+def test_tied_embeddings_are_saved_once(workers, tiny_recipe, tmp_path):
+    """Of the copies on the first and the last stage, in an interleaved pipeline with ZeRO-1, one is written."""
+    tied = {"tie_embeddings": True}
+    layout = {"processes": 4, "pipeline": 2, "virtual_pipeline": 2, "distributed_optimizer": True}
+    unbroken, _ = workers.run(1, train, tiny_recipe(**tied), 4)[0]
+    workers.run(4, save_after, tiny_recipe(**tied, **layout), 2, tmp_path)
+    for loaded_in in ({"processes": 1}, layout):
+        recipe = tiny_recipe(**tied, **loaded_in)
+        results, _ = workers.run(recipe.parallel.processes, load_and_train, recipe, 2, tmp_path)[0]
+        torch.testing.assert_close(torch.tensor(results), torch.tensor(unbroken[2:]), rtol=2e-6, atol=0)
+
+
 def test_weights_alone(workers, tiny_recipe, saved, tmp_path):
     """read_model and write_model are each other's inverse; a fresh optimizer starts from the written weights."""
     folders, unbroken = saved
