@@ -15,7 +15,20 @@ from megatron_snow.common.records import read_json
 
 README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- figures: made by benchmarks/table.py -->\n", "<!-- end of figures -->\n"
-_ORDER = ("near_duplicates", "filters", "decontamination", "languages", "redaction", "stages", "tokenize", "order", "reading", "step", "gpu")
+_ORDER = (
+    "near_duplicates",
+    "filters",
+    "decontamination",
+    "languages",
+    "redaction",
+    "stages",
+    "tokenize",
+    "order",
+    "reading",
+    "step",
+    "loop",
+    "gpu",
+)
 _UNSHOWN = ("what", "cpu_seconds", "wall_seconds", "bytes", "mb_per_cpu_second", "peak_bytes")
 
 
