@@ -89,8 +89,12 @@ class DownstreamEvaluation(Callback):
         if self._running is not None and (code := self._running[1].poll()) is not None:
             (task, child), self._running = self._running, None
             self._end(task, child.seconds, code)
-        if self._running is None and self._waiting and self._waiting[0].step.number in self._run.store.steps():
-            self._begin(self._waiting.popleft())
+        if self._running is None and self._waiting:
+            saved = self._run.store.steps()
+            while self._waiting and (step := self._waiting[0].step.number) not in saved and any(later > step for later in saved):
+                self._write(self._waiting.popleft(), 0.0, {"status": "skipped", "reason": "its checkpoint was not saved"})
+            if self._waiting and self._waiting[0].step.number in saved:
+                self._begin(self._waiting.popleft())
 
     def _begin(self, task: Task) -> None:
         result, log = self._files(task)

@@ -118,8 +118,12 @@ def _report_of(run: Run | None, problems: list[str]) -> Report:
         address = address_towards(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
     except OSError:
         address = ""
-    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return Report(socket.gethostname(), int(os.environ["RANK"]), ranks, problems, address, {} if run is None else view_of(run))
+    ranks, view = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), {}
+    try:
+        view = {} if run is None else view_of(run)
+    except OSError as error:  # a file that is gone since the checks: the others must hear of it, or they wait
+        problems = [*problems, explain_os_error(error) or str(error)]
+    return Report(socket.gethostname(), int(os.environ["RANK"]), ranks, problems, address, view)
 
 
 def view_of(run: Run) -> dict[str, str]:

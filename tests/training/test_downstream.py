@@ -104,6 +104,16 @@ def assert_gone(processes: list[psutil.Process]) -> None:
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
+def test_a_checkpoint_that_was_lost_holds_up_no_other(make: Make) -> None:
+    training = make(SCORE)
+    lost = next(number for number in range(1, 9) if training.run.plan.step(number).is_phase_end)
+    training.evaluation.on_step(StepDone(training.run.plan.step(lost), 1.0, 1.0, 0.1, 0.0, False))  # its save failed
+    training.poll_until(lambda: not training.lines())
+    training.steps(lost + 1)
+    training.poll_until(lambda: len(training.lines()) == 2)
+    assert training.statuses() == [(lost, "skipped"), (lost + 1, "done")]
+
+
 def test_lines_hold_step_tokens_and_score(make: Make) -> None:
     training = make(SCORE)
     training.steps(1, 2)
