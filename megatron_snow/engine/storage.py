@@ -6,6 +6,7 @@ and refuses every other name; the tensors beside it are read with `weights_only`
 
 from __future__ import annotations
 
+import enum
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,7 +44,16 @@ class _MetadataUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if name in _ALLOWED.get(module, ()):
             return super().find_class(module, name)
+        if (module, name) == ("builtins", "getattr"):  # how Python 3.11.0 to 3.11.3 pickle a member of an enumeration
+            return _member
         raise pickle.UnpicklingError(f"it names {module}.{name}, which has no place in the metadata of tensors")
+
+
+def _member(enumeration: object, name: str) -> enum.Enum:
+    """`getattr` of an enumeration's member, and of nothing else."""
+    if not isinstance(enumeration, enum.EnumMeta):
+        raise pickle.UnpicklingError(f"it takes {name} of {enumeration}, which is no enumeration")
+    return enumeration[name]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import pickle
 import pytest
 import torch
 from torch.distributed.checkpoint.filesystem import _StorageInfo
+from torch.distributed.checkpoint.planner import WriteItemType
 
 from megatron_snow.common.errors import UserError
 from megatron_snow.engine import read_model
@@ -54,6 +55,31 @@ def test_hostile_common_state_is_refused_before_it_runs(tmp_path):
 def test_attribute_of_an_allowed_class_is_refused(tmp_path):
     (tmp_path / METADATA_FILE).write_bytes(b"\x80\x04\x8c\x05torch\x8c\x04load\x93.")
     with pytest.raises(UserError, match=r"names torch\.load"):
+        MetadataReader(tmp_path)
+
+
+class ByGetattr:
+    """Pickled as Python 3.11.0 to 3.11.3 do with a member of an enumeration."""
+
+    def __init__(self, owner, name):
+        self.owner, self.name = owner, name
+
+    def __reduce__(self):
+        return getattr, (self.owner, self.name)
+
+
+def test_members_of_enumerations_are_read_as_early_python_3_11_wrote_them(tmp_path):
+    save_tensor(tmp_path)
+    metadata = MetadataReader(tmp_path).read_metadata()
+    metadata.planner_data = ByGetattr(WriteItemType, "TENSOR")
+    (tmp_path / METADATA_FILE).write_bytes(pickle.dumps(metadata))
+    assert b"getattr" in (tmp_path / METADATA_FILE).read_bytes()
+    assert MetadataReader(tmp_path).read_metadata().planner_data is WriteItemType.TENSOR
+
+
+def test_getattr_of_anything_else_is_refused(tmp_path):
+    (tmp_path / METADATA_FILE).write_bytes(pickle.dumps(ByGetattr(dict, "fromkeys")))
+    with pytest.raises(UserError, match=r"takes fromkeys of .*, which is no enumeration"):
         MetadataReader(tmp_path)
 
 
