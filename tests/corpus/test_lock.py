@@ -143,8 +143,7 @@ def test_restored_bytes_are_the_shards_whatever_the_workers(sources: Path, shard
 
 
 def test_a_mirror_may_have_moved(mirror: Path, shards: list[Path], lock: Path, tmp_path: Path) -> None:
-    with tarfile.open(mirror / "asyncio-1.0.tar.gz") as archive:
-        archive.extractall(mirror / "elsewhere", filter="data")
+    shutil.unpack_archive(mirror / "asyncio-1.0.tar.gz", mirror / "elsewhere")
     (mirror / "elsewhere" / "asyncio-1.0").rename(mirror / "elsewhere" / "renamed")
     shutil.move(mirror / "checkouts" / "http", mirror / "elsewhere" / "other-name")
     places = [Source("folder", str(mirror / name)) for name in ("elsewhere", "checkouts")]

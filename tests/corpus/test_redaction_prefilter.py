@@ -61,7 +61,7 @@ def test_nothing_is_lost_on_real_code() -> None:
         redacted = redact_text(text, Redaction())
         assert redacted == on_every_line(text), path
         found += len(redacted[1])
-    assert found > 100
+    assert found > 50
 
 
 def test_hint_is_found_whatever_its_case_and_its_line_is_whole() -> None:

@@ -123,7 +123,7 @@ def changed_and_parsed(*folders: str) -> int:
 
 def test_redacted_standard_library_parses() -> None:
     stdlib = sysconfig.get_path("stdlib")
-    assert changed_and_parsed(f"{stdlib}/email", f"{stdlib}/idlelib", f"{stdlib}/test") > 30
+    assert changed_and_parsed(f"{stdlib}/email", f"{stdlib}/idlelib", f"{stdlib}/test") > 15
 
 
 @pytest.mark.slow
